@@ -1,0 +1,1 @@
+"""Rows: how they are held, drawn, split and checked."""

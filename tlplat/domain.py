@@ -1,0 +1,170 @@
+"""The domain contract: where data, source models, splits, baselines and preprocessing come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from tlplat.data.examples import Examples, Inputs
+from tlplat.model import Backbone, SourceModel
+from tlplat.progress import Reporter
+from tlplat.registry import Registry
+
+if TYPE_CHECKING:
+    from tlplat.assets import Asset
+    from tlplat.tasks.base import Task
+
+
+class DomainOptions(BaseModel):
+    """Options of a domain: fields become flags of ``tlplat run --domain D`` and keys of ``[options]``.
+
+    A field's description is its help text; a ``Literal`` becomes a choice. Unknown keys are refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The user's own data, where given; a domain without it runs its demo."""
+
+    path: Path | None = None
+    labels_from: str | None = None
+    """``header`` or a CSV of id,label (genomics), or a column's name."""
+    target: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class DomainContext:
+    """What the core lends a domain: caches, network policy, seeds, progress.
+
+    Attributes:
+        cache: the root of tlplat's cache (assets/, sources/, features/ below it).
+        offline: True forbids the network; assets must be in the cache.
+        allow_sdist: True lets an asset be fetched from a source distribution, whose build script runs.
+        seed: initialises source pretraining.
+        data_seed: decides which rows are test and which are labelled.
+        threads: torch threads of the run.
+        report: progress; a silent one in tests.
+        warnings: sentences for the user, shown and saved in the report.
+    """
+
+    registry: Registry
+    cache: Path
+    offline: bool = False
+    allow_sdist: bool = False
+    seed: int = 0
+    data_seed: int = 0
+    threads: int = 1
+    report: Reporter = field(default_factory=Reporter)
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, sentence: str) -> None:
+        """Keep a sentence for the report, once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            self.report.say(f"warning: {sentence}")
+
+
+@dataclass(frozen=True)
+class TargetTask:
+    """The target, checked and split.
+
+    Attributes:
+        title: e.g. ``start-site: E. coli -> S. aureus``.
+        task: what is predicted, with metrics.
+        pool: rows that may be labelled; ``--labels N`` draws from these, by ``data_seed``.
+        test: rows looked at once, after selection.
+        preprocess: how raw rows became inputs (JSON), saved with the model for ``predict``.
+        data_card: what the data are: sources, licence, citation, sizes, how split, checks made (JSON).
+        unit: what the bootstrap resamples, in a word: ``row``, ``sequence cluster``, ``patient``.
+    """
+
+    title: str
+    task: Task
+    pool: Examples
+    test: Examples
+    preprocess: Mapping[str, Any]
+    data_card: Mapping[str, Any]
+    unit: str = "row"
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """A source model at hand, described without loading it."""
+
+    name: str
+    summary: str
+    license: str
+    citation: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Baseline(ABC):
+    """What can be done without transfer: a model of the field, fitted on the labelled rows alone."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
+        """Fit on ``train``; predictions for each of ``others`` in the task's decoded form ((n, classes) probabilities)."""
+
+    def inference_cost(self) -> float:
+        """Multiply-adds per row at inference, roughly; 0 where negligible."""
+        return 0.0
+
+
+class Domain(ABC):
+    """A field. One instance a run; holds no state."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Options: ClassVar[type[DomainOptions]] = DomainOptions
+    default_labels: ClassVar[int | None] = None
+    """``--labels`` of the demo; None takes all rows."""
+    tasks: ClassVar[Mapping[str, str]] = {}
+    """Demo tasks by name, with a line of description."""
+
+    @abstractmethod
+    def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
+        """The target task, its rows encoded as ``source.preprocess`` says, checked, split."""
+
+    @abstractmethod
+    def sources(self) -> Sequence[SourceInfo]:
+        """Source models at hand; the first is the default."""
+
+    @abstractmethod
+    def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
+        """Load or pretrain (and cache) the source; raises ModelError for an unknown or broken one."""
+
+    def baselines(self, target: TargetTask) -> Sequence[Baseline]:
+        """The field's classical baselines for this task."""
+        return ()
+
+    @abstractmethod
+    def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
+        """Rows of a file for ``predict``: ids and inputs, in the file's order."""
+
+    def assets(self) -> Sequence[Asset]:
+        """Files that the demo fetches."""
+        return ()
+
+
+__all__ = [
+    "Backbone",
+    "Baseline",
+    "DataOptions",
+    "Domain",
+    "DomainContext",
+    "DomainOptions",
+    "SourceInfo",
+    "TargetTask",
+]

@@ -1,0 +1,86 @@
+"""Edits change a model's structure; behaviours act on its training steps. Both are named in plans and saved as JSON."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tlplat.data.examples import Batch
+from tlplat.model import TransferModel
+from tlplat.plan import Ref
+from tlplat.registry import Registry
+
+
+class Edit(ABC):
+    """A change of structure that a reload can repeat.
+
+    ``resolve`` runs once, before the edit; ``build`` is all that a reload runs; ``init`` sets weights the first
+    time only. All three are static: an edit holds no state beyond its JSON arguments.
+    """
+
+    name: ClassVar[str]
+
+    @staticmethod
+    def resolve(model: TransferModel, args: Mapping[str, Any]) -> dict[str, Any]:
+        """``args`` of the plan made complete (module names, index lists): JSON values only."""
+        return dict(args)
+
+    @staticmethod
+    @abstractmethod
+    def build(model: TransferModel, args: Mapping[str, Any]) -> None:
+        """Change the structure in place; needs no data and no randomness that matters."""
+
+    @staticmethod
+    def init(model: TransferModel, args: Mapping[str, Any], generator: torch.Generator) -> None:
+        """Set the new weights; default: leave what ``build`` made."""
+
+
+class Behaviour(ABC):
+    """Something that acts on training steps; made anew for each phase with the plan's arguments."""
+
+    name: ClassVar[str]
+
+    def __init__(self, **args: Any) -> None:
+        """Arguments of the plan's Ref; a subclass names its own."""
+
+    def setup(self, model: TransferModel, generator: torch.Generator) -> None:
+        """Called before the phase's first step, and again before a resumed one's state is loaded."""
+
+    def on_batch(self, batch: Batch, targets: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """The batch to train on instead (mixup)."""
+        return batch, targets
+
+    def loss(self, model: TransferModel, batch: Batch, outputs: Tensor) -> Tensor | None:
+        """A scalar added to the task's loss, or None."""
+        return None
+
+    def on_step(self, model: TransferModel, progress: float) -> None:
+        """After each optimiser step; ``progress`` in (0, 1] over the phase."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors that a checkpoint must hold so that resuming is exact."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+
+
+def apply_edits(model: TransferModel, edits: Sequence[Ref], registry: Registry, generator: torch.Generator) -> None:
+    """Resolve, build and initialise each edit in order, and record it in ``model.edits``."""
+    for ref in edits:
+        edit: type[Edit] = registry.get("edits", ref.name)
+        args = edit.resolve(model, ref.args)
+        edit.build(model, args)
+        edit.init(model, args, generator)
+        model.edits.append(Ref(ref.name, args))
+
+
+def rebuild_edits(model: TransferModel, edits: Sequence[Ref], registry: Registry) -> None:
+    """Repeat the structure of resolved edits; weights are loaded afterwards."""
+    for ref in edits:
+        registry.get("edits", ref.name).build(model, ref.args)
+        model.edits.append(Ref(ref.name, dict(ref.args)))

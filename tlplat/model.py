@@ -1,0 +1,193 @@
+"""TransferModel = backbone + head, and what is said about it. Saving and loading are in :mod:`tlplat.modelio`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tlplat.data.examples import Batch
+from tlplat.plan import Ref
+from tlplat.registry import Registry
+
+
+class Backbone(nn.Module, ABC):
+    """The transferred part: ``forward(x) = pool(block_k(... block_1(embed(x))))``.
+
+    A subclass is a registered factory: ``name`` is what structure.json stores, ``config()`` the arguments that
+    build the same structure again. It sets ``self.blocks``, an ``nn.ModuleDict`` in order from input to output.
+    """
+
+    name: ClassVar[str]
+    code_version: ClassVar[int] = 1
+    """Raise it when the forward changes: it is part of the feature cache's key."""
+
+    blocks: nn.ModuleDict
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments, JSON values only."""
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Tensor:
+        """The representation that the first block receives, first dimension = rows."""
+
+    @abstractmethod
+    def pool(self, hidden: Tensor) -> Tensor:
+        """Any block's output as features (rows, d)."""
+
+    @property
+    @abstractmethod
+    def block_dims(self) -> tuple[int, ...]:
+        """Feature dimension after pooling each block's output, in order."""
+
+    @property
+    def feature_dim(self) -> int:
+        return self.block_dims[-1]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Features (rows, feature_dim)."""
+        hidden = self.embed(batch)
+        for block in self.blocks.values():
+            hidden = block(hidden)
+        return self.pool(hidden)
+
+    def depth_features(self, batch: Batch) -> list[Tensor]:
+        """Pooled features after every block: len(blocks) tensors (rows, block_dims[i])."""
+        hidden, out = self.embed(batch), []
+        for block in self.blocks.values():
+            hidden = block(hidden)
+            out.append(self.pool(hidden))
+        return out
+
+
+class TransferModel(nn.Module):
+    """Backbone and head, with the recipe that builds the same structure again.
+
+    Attributes:
+        base: the backbone's factory and arguments.
+        edits: edits applied so far, with resolved arguments, in order.
+        head_dims: (features in, outputs) of the head at the time that it was made.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.base = Ref(backbone.name, backbone.config())
+        self.edits: list[Ref] = []
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Head outputs (rows, outputs): logits for classification."""
+        return self.head(self.backbone(batch))
+
+
+@dataclass(frozen=True)
+class ModuleInfo:
+    """One layer as strategies see it in planning."""
+
+    kind: str
+    grouped: bool = False
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """A backbone without its weights: what a plan may depend on."""
+
+    name: str
+    blocks: tuple[str, ...]
+    block_dims: tuple[int, ...]
+    modules: Mapping[str, ModuleInfo]
+    parameters: int
+    has_source_head: bool = False
+    """The source's own head predicts exactly the target's labels."""
+
+    @property
+    def feature_dim(self) -> int:
+        return self.block_dims[-1]
+
+    @classmethod
+    def of(cls, backbone: Backbone, has_source_head: bool = False) -> BackboneInfo:
+        modules = {
+            f"backbone.{name}": ModuleInfo(
+                kind=type(m).__name__,
+                grouped=getattr(m, "groups", 1) != 1,
+                parameters=sum(p.numel() for p in m.parameters()),
+            )
+            for name, m in backbone.named_modules()
+            if name and not list(m.children())
+        }
+        return cls(
+            name=backbone.name,
+            blocks=tuple(backbone.blocks),
+            block_dims=tuple(backbone.block_dims),
+            modules=modules,
+            parameters=sum(p.numel() for p in backbone.parameters()),
+            has_source_head=has_source_head,
+        )
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What is predicted, as values: enough for a plan, for structure.json and for labels.json.
+
+    Attributes:
+        kind: the registered task's name, such as ``classification``.
+        outputs: width of the head.
+        labels: class names in index order; empty where the task has none.
+        options: the task's constructor arguments, JSON values only.
+        offers: capabilities of the task (``fit_head``, ``row_loss``), matched against a strategy's ``requires``.
+    """
+
+    kind: str
+    outputs: int
+    labels: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    offers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A pretrained backbone with its own head where it has one, and where it came from.
+
+    Attributes:
+        name: what users type.
+        base: factory and arguments of the backbone.
+        state: tensors of the backbone, without prefix.
+        head: ``weight`` (outputs, feature_dim) and ``bias`` (outputs,) of its own linear head, or None.
+        task: what that head predicts, or None.
+        preprocess: how raw rows become inputs (JSON); the target's rows are encoded the same way.
+        provenance: data, licence, citation, weights_sha256, how it was trained and how well.
+    """
+
+    name: str
+    base: Ref
+    state: Mapping[str, Tensor]
+    head: Mapping[str, Tensor] | None
+    task: TaskInfo | None
+    preprocess: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def build(self, registry: Registry, *, random: bool = False) -> Backbone:
+        """The backbone with the source's weights, or with fresh ones (``random``: the caller's RNG decides)."""
+        backbone: Backbone = registry.get("backbones", self.base.name)(**self.base.args)
+        if not random:
+            backbone.load_state_dict(dict(self.state))
+        return backbone
+
+
+def parameter_count(module: nn.Module, *, trainable: bool = False) -> int:
+    """Parameters in all, or those that require a gradient."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+
+
+def model_device(module: nn.Module) -> torch.device:
+    """The device of the first parameter or buffer; the CPU for a module with neither."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")

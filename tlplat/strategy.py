@@ -1,0 +1,81 @@
+"""The strategy contract: how knowledge moves, declared as a plan that the core carries out."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+from torch import Tensor
+
+from tlplat.model import BackboneInfo, TaskInfo
+from tlplat.plan import Budget, TransferPlan, json_hash
+
+Family = Literal["parameter", "feature", "structural", "baseline"]
+
+
+class MeasureContext(Protocol):
+    """What :meth:`Strategy.measure` may look at: training rows only."""
+
+    backbone: BackboneInfo
+    task: TaskInfo
+    targets: Tensor
+    """(n,) targets of the training rows."""
+
+    def depth_features(self) -> Sequence[Tensor]:
+        """The source's pooled features of the training rows after every block: (n, block_dims[i]) each."""
+
+    def probe_score(self, features: Tensor) -> float:
+        """Cross-validated loss, per row, of the task's ``fit_head`` on ``features`` (n, d): lower is better."""
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """A way of transferring. A subclass is a frozen dataclass whose fields are its hyper-parameters, and nothing else.
+
+    Class attributes:
+        name: what users type. family: parameter, feature, structural (or baseline). paper: the citation.
+        requires: capabilities that the task must offer.
+        transfers: False only for baselines that use nothing of the source.
+        extra: the pip extra that the strategy needs, or None.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    paper: ClassVar[str]
+    requires: ClassVar[frozenset[str]] = frozenset()
+    transfers: ClassVar[bool] = True
+
+    @abstractmethod
+    def plan(self, task: TaskInfo, backbone: BackboneInfo, measured: Mapping[str, Any], budget: Budget) -> TransferPlan:
+        """The declaration: a pure function of its arguments and the hyper-parameters."""
+
+    def measure(self, context: MeasureContext) -> dict[str, Any]:
+        """What must be learnt from the training rows first; JSON values, saved as measured.json."""
+        return {}
+
+    def unfit(self, task: TaskInfo, backbone: BackboneInfo) -> str | None:
+        """Why the strategy cannot serve this task and backbone, in a sentence; None where it can."""
+        missing = self.requires - task.offers
+        if missing:
+            return f"{self.name} needs a task that offers {', '.join(sorted(missing))}; {task.kind} does not"
+        return None
+
+    def grid(self) -> Sequence[Self]:
+        """Hyper-parameter settings that selection tries, at equal budget each; the default tries ``self`` alone."""
+        return [self]
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @property
+    def key(self) -> str:
+        """``name-hash8`` over the hyper-parameters: the trial's folder name."""
+        return f"{self.name}-{json_hash(self.hyperparameters())}"
+
+    @classmethod
+    def summary(cls) -> str:
+        """First line of the docstring."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
