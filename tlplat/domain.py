@@ -115,7 +115,7 @@ class Baseline(ABC):
 
     @abstractmethod
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
-        """Fit on ``train``; predictions for each of ``others`` in the task's decoded form ((n, classes) probabilities)."""
+        """Fit on ``train``; decoded predictions ((n, classes) probabilities) for each of ``others``."""
 
     def inference_cost(self) -> float:
         """Multiply-adds per row at inference, roughly; 0 where negligible."""

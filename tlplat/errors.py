@@ -148,13 +148,13 @@ class RequirementError(TlplatError):
     exit_code = 8
 
 
-class InterruptedRun(TlplatError):
+class RunInterruptedError(TlplatError):
     """SIGINT (exit 130); the run can be resumed."""
 
     exit_code = 130
 
 
-class TerminatedRun(TlplatError):
+class RunTerminatedError(TlplatError):
     """SIGTERM (exit 143); the run can be resumed."""
 
     exit_code = 143
