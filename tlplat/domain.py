@@ -52,6 +52,7 @@ class DomainContext:
         seed: initialises source pretraining.
         data_seed: decides which rows are test and which are labelled.
         threads: torch threads of the run.
+        dry: nothing may be trained; a source that is not cached stands in with random weights.
         report: progress; a silent one in tests.
         warnings: sentences for the user, shown and saved in the report.
     """
@@ -63,6 +64,7 @@ class DomainContext:
     seed: int = 0
     data_seed: int = 0
     threads: int = 1
+    dry: bool = False
     report: Reporter = field(default_factory=Reporter)
     warnings: list[str] = field(default_factory=list)
 

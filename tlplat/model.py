@@ -71,7 +71,6 @@ class TransferModel(nn.Module):
     Attributes:
         base: the backbone's factory and arguments.
         edits: edits applied so far, with resolved arguments, in order.
-        head_dims: (features in, outputs) of the head at the time that it was made.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
@@ -83,7 +82,8 @@ class TransferModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Head outputs (rows, outputs): logits for classification."""
-        return self.head(self.backbone(batch))
+        outputs: Tensor = self.head(self.backbone(batch))
+        return outputs
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,23 @@ KINDS = ("domains", "strategies", "tasks", "backbones", "edits", "behaviours")
 
 @dataclass
 class Registry:
-    """Classes by (kind, name). Each class carries its own ``name``; ``owners`` says which plugin brought it."""
+    """Classes by (kind, name). Each class carries its own ``name``.
+
+    Attributes:
+        owners: ``distribution version`` that brought the class, for messages.
+        plugins: (entry-point group, entry-point name) that brought it, for manifests.
+    """
 
     entries: dict[tuple[str, str], type] = field(default_factory=dict)
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
+    plugins: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
-    def add(self, kind: str, cls: type, owner: str) -> None:
-        """Register ``cls`` under ``cls.name``; the same class twice is fine, another of that name is an error."""
+    def add(self, kind: str, cls: Any, owner: str, plugin: tuple[str, str] = ("", "")) -> None:
+        """Register ``cls`` under ``cls.name``; the same class twice is fine, another of that name is an error.
+
+        Args:
+            owner: ``distribution version``. plugin: (entry-point group, entry-point name).
+        """
         key = (kind, cls.name)
         known = self.entries.get(key)
         if known is not None and known is not cls:
@@ -27,7 +37,7 @@ class Registry:
                 f"two plugins register the {kind[:-1]} {key[1]!r}: {self.owners[key]} and {owner}",
                 fix="uninstall one of the two, or set TLPLAT_PLUGINS to the plugins you want",
             )
-        self.entries[key], self.owners[key] = cls, owner
+        self.entries[key], self.owners[key], self.plugins[key] = cls, owner, plugin
 
     def get(self, kind: str, name: str) -> Any:
         """The class registered as ``name``; raises PluginError TL-PLUGIN-MISSING with the nearest known name."""

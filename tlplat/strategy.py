@@ -28,7 +28,7 @@ class MeasureContext(Protocol):
         """The source's pooled features of the training rows after every block: (n, block_dims[i]) each."""
 
     def probe_score(self, features: Tensor) -> float:
-        """Cross-validated loss, per row, of the task's ``fit_head`` on ``features`` (n, d): lower is better."""
+        """Cross-validated mean loss a row of the task's ``fit_head`` on ``features`` (n, d): lower is better."""
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,17 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A head solved on fixed features, and what the solver chose (JSON)."""
+    """A head solved on fixed features.
+
+    Attributes:
+        weight: (outputs, d). bias: (outputs,).
+        validation_loss: cross-validated mean loss a row at the chosen options; NaN where nothing was chosen.
+        chosen: what the solver chose (JSON).
+    """
 
     weight: Tensor
     bias: Tensor
+    validation_loss: float
     chosen: Mapping[str, Any]
 
 

@@ -1,0 +1,58 @@
+"""Fixtures of the core's tests: a registry with the toy domain, a cache of its own, and an installed toy plugin."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def toy_site(tmp_path_factory) -> Path:
+    """A site folder where the toy domain is an installed distribution with an entry point."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "tlplat_toy.py").write_text((HERE / "toy.py").read_text(encoding="utf-8"), encoding="utf-8")
+    info = site / "tlplat_toy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tlplat-toy\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[tlplat.domains]\ntoy = tlplat_toy\n", encoding="utf-8")
+    return site
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory) -> Path:
+    """One cache for the session, so that the toy source is pretrained once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def toy(toy_site, shared_cache, monkeypatch):
+    """The toy plugin importable and discoverable in this process and its children; returns its module."""
+    monkeypatch.setenv("TLPLAT_CACHE_DIR", str(shared_cache))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(toy_site), os.environ.get("PYTHONPATH")])))
+    monkeypatch.syspath_prepend(str(toy_site))
+    importlib.invalidate_caches()
+    return importlib.import_module("tlplat_toy")
+
+
+@pytest.fixture
+def registry(toy):
+    """The toy domain, all built-in strategies and tasks."""
+    from tlplat import plugins
+
+    made = plugins.load("domains", ["toy"])
+    plugins.load("strategies", None, made)
+    return plugins.load("tasks", None, made)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    import torch
+
+    torch.set_num_threads(1)
+    sys.stdout.flush()

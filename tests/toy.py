@@ -1,0 +1,138 @@
+"""A small domain with a real source: two-class vectors whose target is a rotated, shifted source.
+
+It is a plugin like any other: tests register its classes, or put it on the path with its own entry point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from tlplat import hookimpl
+from tlplat.data.examples import Examples, TensorInputs
+from tlplat.domain import Baseline, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.errors import DataError
+from tlplat.model import Backbone, SourceModel
+from tlplat.plan import Ref
+from tlplat.pretrain import pretrain
+from tlplat.tasks.classification import Classification
+
+DIM = 12
+
+
+class ToyNet(Backbone):
+    """Three dense blocks, with batch norm and dropout so that freezing has something to freeze."""
+
+    name: ClassVar[str] = "toy_net"
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.width = width
+        sizes = [(DIM, width), (width, width), (width, width)]
+        self.blocks = nn.ModuleDict(
+            {
+                f"dense{i}": nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU(), nn.Dropout(0.1))
+                for i, (a, b) in enumerate(sizes)
+            }
+        )
+
+    def config(self) -> dict[str, Any]:
+        return {"width": self.width}
+
+    def embed(self, batch: Any) -> Tensor:
+        return batch.float()
+
+    def pool(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        return (self.width,) * len(self.blocks)
+
+
+class Nearest(Baseline):
+    name = "nearest_mean"
+    summary = "distance to the class means"
+
+    def fit_predict(self, train: Examples, others: Sequence[Any], task: Any, seed: int) -> list[np.ndarray]:
+        x = train.inputs.tensor.double()
+        means = torch.stack([x[train.targets == c].mean(dim=0) for c in range(task.info().outputs)])
+        return [torch.softmax(-torch.cdist(o.tensor.double(), means), dim=1).numpy() for o in others]
+
+
+def rows(count: int, seed: int, shift: float = 0.0, flip: bool = False, prefix: str = "row") -> Examples:
+    """Two noisy rings in the first dimensions; ``shift`` moves the target away from the source."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, DIM))
+    y = (np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2] + 0.5 * x[:, 3] + rng.normal(size=count) * 0.4 > 0).astype(np.int64)
+    x = x + shift * np.linspace(-1, 1, DIM)
+    y = 1 - y if flip else y
+    ids = [f"{prefix}-{seed}-{i}" for i in range(count)]
+    return Examples(TensorInputs(torch.from_numpy(x.astype(np.float32))), torch.from_numpy(y), ids)
+
+
+class ToyOptions(DomainOptions):
+    shift: float = Field(0.3, description="how far the target lies from the source")
+    size: Literal["small", "large"] = Field("small", description="rows in the pool")
+
+
+class Toy(Domain):
+    """Vectors in two classes."""
+
+    name: ClassVar[str] = "toy"
+    summary: ClassVar[str] = "two-class vectors, for tests"
+    Options = ToyOptions
+    default_labels: ClassVar[int | None] = 40
+    tasks: ClassVar[Mapping[str, str]] = {"rings": "which ring"}
+
+    def sources(self) -> Sequence[SourceInfo]:
+        return [SourceInfo(n, n, "CC0-1.0", "none") for n in ("rings", "flipped", "headless")]
+
+    def source(self, name: str, options: ToyOptions, context: DomainContext) -> SourceModel:
+        made = pretrain(
+            name,
+            Ref("toy_net", {"width": 16}),
+            rows(1500, 1, flip=name == "flipped"),
+            rows(300, 2, flip=name == "flipped"),
+            Classification(["in", "out"]),
+            {"dim": DIM},
+            {"license": "CC0-1.0", "citation": "none", "data": "synthetic"},
+            context,
+            steps=300,
+            batch_size=64,
+        )
+        if name != "headless":
+            return made
+        return SourceModel(made.name, made.base, made.state, None, None, made.preprocess, made.provenance)
+
+    def target(self, options: ToyOptions, data: Any, source: SourceModel, context: DomainContext) -> TargetTask:
+        pool = rows(300 if options.size == "small" else 900, 3 + 10 * context.data_seed, options.shift, prefix="pool")
+        test = rows(400, 4 + 10 * context.data_seed, options.shift, prefix="test")
+        return TargetTask(
+            "rings: source -> shifted", Classification(["in", "out"]), pool, test, {"dim": DIM}, {"data": "synthetic"}
+        )
+
+    def baselines(self, target: TargetTask) -> Sequence[Baseline]:
+        return [Nearest()]
+
+    def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> Any:
+        table = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float32)
+        if table.shape[1] != DIM:
+            raise DataError("TL-DATA-COLUMN", f"{table.shape[1]} columns", fix=f"give {DIM}")
+        return [str(i) for i in range(len(table))], TensorInputs(torch.from_numpy(table))
+
+
+@hookimpl
+def tlplat_register_domains() -> list[type[Domain]]:
+    return [Toy]
+
+
+@hookimpl
+def tlplat_register_backbones() -> list[type[Backbone]]:
+    return [ToyNet]

@@ -1,0 +1,104 @@
+"""One step's rows and its gradient: order as a function of (seed, epoch, step), memory by splitting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from tlplat.data.examples import Batch, Examples, to_device
+from tlplat.edits import Behaviour
+from tlplat.errors import ResourceError
+from tlplat.model import TransferModel, model_device
+from tlplat.tasks.base import Task
+
+
+class Batches:
+    """Row numbers of any step. An epoch is a permutation cut into equal parts, so no batch is tiny."""
+
+    def __init__(self, train: Examples, batch_size: int, seed: int) -> None:
+        self.train, self.seed = train, seed
+        self.per_epoch = max(1, round(len(train) / batch_size))
+        self._epoch = -1
+        self._parts: tuple[Tensor, ...] = ()
+
+    def index(self, step: int) -> Tensor:
+        """Row numbers (int64) of the step, the same whenever asked."""
+        epoch, part = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) & 0x7FFF_FFFF_FFFF_FFFF)
+            order = torch.randperm(len(self.train), generator=generator)
+            self._parts, self._epoch = torch.tensor_split(order, self.per_epoch), epoch
+        return self._parts[part]
+
+
+class Gradients:
+    """Fills ``.grad`` for one step's rows; halves the part that is in memory at once until it fits."""
+
+    def __init__(
+        self, model: TransferModel, task: Task, precision: str, parts: int, warn: Callable[[str], None]
+    ) -> None:
+        self.model, self.task, self.warn = model, task, warn
+        self.autocast = precision == "bfloat16"
+        self.parts = parts if task.loss_unit == "row" else 1
+
+    def compute(self, index: Tensor, train: Examples, behaviours: Sequence[Behaviour], seed: int) -> float:
+        """Mean loss over the rows ``index``; the gradient is the same however many parts it takes.
+
+        Raises:
+            ResourceError TL-OOM: a single row, or a loss over a set, does not fit.
+        """
+        while True:
+            try:
+                return self._attempt(index, train, behaviours, seed)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                rows = -(-len(index) // self.parts)
+                if rows <= 1 or self.task.loss_unit == "set":
+                    raise _no_memory(rows, self.task.loss_unit) from error
+                self.parts *= 2
+                self.warn(
+                    f"out of memory: rows computed at once go from batch {rows} -> {-(-len(index) // self.parts)}; "
+                    f"the effective batch stays {len(index)} by accumulation"
+                )
+
+    def _attempt(self, index: Tensor, train: Examples, behaviours: Sequence[Behaviour], seed: int) -> float:
+        self.model.zero_grad(set_to_none=True)
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        device = model_device(self.model)
+        total = 0.0
+        for rows in torch.tensor_split(index, min(self.parts, len(index))):
+            batch: Batch = to_device(train.inputs.take(rows), device)
+            targets = train.targets[rows].to(device)
+            for behaviour in behaviours:
+                batch, targets = behaviour.on_batch(batch, targets, generator)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
+                outputs = self.model(batch)
+            loss = self.task.loss(outputs.float(), targets)
+            for behaviour in behaviours:
+                extra = behaviour.loss(self.model, batch, outputs)
+                loss = loss if extra is None else loss + extra
+            share = len(rows) / len(index)
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach()) * share
+        return total
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """An allocation that failed, on the CPU or a device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text
+
+
+def _no_memory(rows: int, unit: str) -> ResourceError:
+    what = "a loss over a set, which cannot be split" if unit == "set" else "a batch of 1 row"
+    return ResourceError(
+        "TL-OOM",
+        f"{what} does not fit into memory ({rows} rows at once)",
+        fix="shorten or shrink the inputs, choose a smaller source model, or use a machine with more memory",
+    )

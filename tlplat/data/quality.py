@@ -1,0 +1,84 @@
+"""Checks of a target task before any training: what is missing, too small or on both sides of the split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+import torch
+
+from tlplat.data.examples import Examples, Inputs
+from tlplat.errors import DataError, Finding
+from tlplat.tasks.base import Task
+
+
+def check_quality(labelled: Examples, test: Examples, task: Task) -> dict[str, Any]:
+    """Facts for quality.json.
+
+    Raises:
+        DataError TL-DATA-EMPTY: no row on one side.
+        DataError TL-LEAK-DUP: equal inputs among the labelled rows and the test rows.
+        DataError TL-LEAK-GROUP: one group on both sides.
+        what ``task.check`` raises for bad targets.
+    """
+    for name, part in (("labelled", labelled), ("test", test)):
+        if not len(part):
+            raise DataError("TL-DATA-EMPTY", f"there is no {name} row", fix="give more rows, or another split")
+        task.check(part.targets, part.ids)
+    _check_groups(labelled, test)
+    inside, across = _duplicates(labelled, test)
+    if across:
+        raise DataError(
+            "TL-LEAK-DUP",
+            f"duplicate rows on both sides of the split: {len(across)} test rows equal a train row (count {len(across)})",
+            findings=[Finding(f"test row {b} equals train row {a}") for a, b in across],
+            fix="remove the duplicates, or put all copies of a row on one side (give them one group)",
+        )
+    return {
+        "labelled": {"rows": len(labelled), "classes": _classes(labelled, task), "duplicates": inside},
+        "test": {"rows": len(test), "classes": _classes(test, task)},
+        "duplicates_across_split": 0,
+        "groups_across_split": 0,
+    }
+
+
+def _check_groups(labelled: Examples, test: Examples) -> None:
+    if labelled.groups is None or test.groups is None:
+        return
+    shared = set(labelled.groups.tolist()) & set(test.groups.tolist())
+    if shared:
+        raise DataError(
+            "TL-LEAK-GROUP",
+            f"{len(shared)} groups have rows on both sides of the split (count {len(shared)})",
+            fix="split by group, so that all rows of one group sit on one side",
+        )
+
+
+def _classes(part: Examples, task: Task) -> dict[str, int]:
+    labels = task.info().labels
+    if part.targets.ndim == 2:
+        return {name: int(part.targets[:, i].sum()) for i, name in enumerate(labels)}
+    count = torch.bincount(part.targets, minlength=len(labels)).tolist()
+    return dict(zip(labels, count, strict=False))
+
+
+def _duplicates(labelled: Examples, test: Examples) -> tuple[int, list[tuple[str, str]]]:
+    """How many labelled rows repeat an earlier one, and (labelled id, test id) of equal inputs."""
+    ours = _row_digests(labelled.inputs)
+    first = {digest: labelled.ids[i] for i, digest in reversed(list(enumerate(ours)))}
+    across = [(first[d], test.ids[i]) for i, d in enumerate(_row_digests(test.inputs)) if d in first]
+    return sum(n - 1 for n in Counter(ours).values()), across
+
+
+def _row_digests(inputs: Inputs, batch: int = 1024) -> list[bytes]:
+    out: list[bytes] = []
+    for start in range(0, len(inputs), batch):
+        taken = inputs.take(torch.arange(start, min(start + batch, len(inputs))))
+        parts = [taken] if isinstance(taken, torch.Tensor) else [taken[k] for k in sorted(taken)]
+        arrays = [p.contiguous().flatten(1).view(torch.uint8).numpy() for p in parts]
+        out.extend(
+            hashlib.blake2b(b"".join(a[i].tobytes() for a in arrays), digest_size=16).digest()
+            for i in range(len(arrays[0]))
+        )
+    return out

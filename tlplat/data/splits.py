@@ -1,0 +1,110 @@
+"""Which rows are labelled, and which of those validate: stratified, grouped, a function of the seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlplat.data.examples import Examples
+from tlplat.errors import DataError, UsageError
+from tlplat.tasks.base import Task
+
+HOLDOUT_FROM = 200
+"""From this many labelled rows on, selection uses a hold-out instead of k folds."""
+HOLDOUT_SHARE = 0.2
+FOLDS = 4
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers (int64) to train on and to validate on."""
+
+    train: Tensor
+    validation: Tensor
+
+
+def draw_labels(pool: Examples, count: int | None, data_seed: int, task: Task) -> Examples:
+    """``count`` rows of the pool, stratified, spread over groups before a group is used twice; None takes all.
+
+    Raises:
+        UsageError TL-LABELS-TOO-MANY: the pool holds fewer rows.
+        DataError TL-DATA-CLASS-SMALL: a class has fewer than two labelled rows.
+    """
+    if count is not None and count > len(pool):
+        raise UsageError(
+            "TL-LABELS-TOO-MANY",
+            f"--labels {count} asks for more rows than the {len(pool)} that are there",
+            fix=f"ask for at most {len(pool)} labels",
+        )
+    if count is None or count == len(pool):
+        drawn = pool
+    else:
+        rng = np.random.default_rng([data_seed, 0x1ABE1])
+        drawn = pool.select(torch.from_numpy(_stratified_draw(pool, count, rng, task.strata(pool.targets).numpy())))
+    _check_classes(drawn, task)
+    return drawn
+
+
+def _stratified_draw(pool: Examples, count: int, rng: np.random.Generator, strata: np.ndarray) -> np.ndarray:
+    order = rng.permutation(len(pool))
+    if pool.groups is not None:
+        order = order[np.argsort(_occurrence(pool.groups.numpy()[order]), kind="stable")]
+    names, inverse, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    quota = np.floor(sizes * count / len(pool)).astype(int)
+    short = rng.permutation(len(names))
+    short = short[np.argsort(-(sizes * count / len(pool) - quota)[short], kind="stable")]
+    quota[short[: count - quota.sum()]] += 1
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = _occurrence(inverse[order])
+    taken = order[rank[order] < quota[inverse[order]]]
+    return np.asarray(taken, dtype=np.int64)
+
+
+def _occurrence(values: np.ndarray) -> np.ndarray:
+    """How many equal values stand before each position."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.r_[True, ordered[1:] != ordered[:-1]] if len(values) else np.zeros(0, dtype=bool)
+    start = np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))
+    out = np.empty(len(values), dtype=int)
+    out[order] = np.arange(len(values)) - start
+    return out
+
+
+def _check_classes(drawn: Examples, task: Task) -> None:
+    info = task.info()
+    if not info.labels or drawn.targets.ndim != 1:
+        return
+    count = torch.bincount(drawn.targets, minlength=len(info.labels)).tolist()
+    for label, n in zip(info.labels, count, strict=True):
+        if n < 2:
+            raise DataError(
+                "TL-DATA-CLASS-SMALL",
+                f"class {label!r} has {n} sample{'' if n == 1 else 's'} among {len(drawn)} labels; "
+                "a stratified split needs at least 2",
+                found=", ".join(f"{name}: {c}" for name, c in zip(info.labels, count, strict=True)),
+                fix="label more rows of that class, raise --labels, or leave the class out",
+            )
+
+
+def folds(labelled: Examples, seed: int, task: Task) -> list[Fold]:
+    """Selection's folds: stratified (grouped) k-fold below 200 rows, one 20 % hold-out from there on."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    n = len(labelled)
+    strata = task.strata(labelled.targets).numpy()
+    smallest = int(np.unique(strata, return_counts=True)[1].min())
+    holdout = n >= HOLDOUT_FROM
+    wanted = round(1 / HOLDOUT_SHARE) if holdout else FOLDS
+    groups = None if labelled.groups is None else labelled.groups.numpy()
+    limit = smallest if groups is None else min(smallest, len(np.unique(groups)))
+    k = max(2, min(wanted, limit))
+    if groups is None or len(np.unique(groups)) == n:
+        splitter = StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata)
+    else:
+        splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata, groups)
+    made = [Fold(torch.from_numpy(np.sort(a)), torch.from_numpy(np.sort(b))) for a, b in splitter]
+    return made[:1] if holdout else made

@@ -1,0 +1,197 @@
+"""Intervals and the verdict: paired bootstrap over resampling units, crossed with seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+
+from tlplat.tasks.base import Metric
+
+REPLICATES = 2000
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its interval; NaN bounds where the metric is undefined."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Bootstrap weights shared by all candidates, so that every comparison is paired.
+
+    Attributes:
+        rows: (b, n) float32 weights of the test rows; rows of one unit are drawn together.
+        seeds: (b, s) weights of the seeds, each row summing to 1.
+    """
+
+    rows: np.ndarray
+    seeds: np.ndarray
+
+    @classmethod
+    def draw(cls, units: np.ndarray, seeds: int, replicates: int = REPLICATES, seed: int = 0) -> Resamples:
+        """Draw units with replacement (Efron 1979), and seeds independently (crossed).
+
+        Args:
+            units: (n,) unit of each row.
+            seeds: how many seeds each candidate was run with.
+        """
+        rng = np.random.default_rng([seed, 0xB007])
+        names, inverse = np.unique(units, return_inverse=True)
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
+        of_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
+        return cls(counts.astype(np.float32)[:, inverse], of_seed)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One candidate's metric: the point of each seed (s,), and its bootstrap replicates (b,)."""
+
+    seeds: np.ndarray
+    replicates: np.ndarray
+
+    @classmethod
+    def of(cls, metric: Metric, targets: np.ndarray, predictions: Sequence[np.ndarray], draws: Resamples) -> Scores:
+        """``predictions`` holds one array a seed; equal arrays (a deterministic baseline) are scored once."""
+        points, resampled = [], []
+        known: dict[bytes, int] = {}
+        for prediction in predictions:
+            key = prediction.tobytes()
+            if key not in known:
+                known[key] = len(points)
+                points.append(float(metric(targets, prediction)[0]))
+                resampled.append(metric(targets, prediction, draws.rows))
+            else:
+                points.append(points[known[key]])
+                resampled.append(resampled[known[key]])
+        return cls(np.array(points), (np.stack(resampled, axis=1) * draws.seeds).sum(axis=1))
+
+    def estimate(self, level: float = 1 - ALPHA) -> Estimate:
+        return Estimate(float(self.seeds.mean()), *_bounds(self.replicates, level))
+
+    def minus(self, other: Scores, level: float) -> Estimate:
+        """The paired difference of two candidates under the same draws."""
+        return Estimate(
+            float(self.seeds.mean() - other.seeds.mean()), *_bounds(self.replicates - other.replicates, level)
+        )
+
+
+def _bounds(replicates: np.ndarray, level: float) -> tuple[float, float]:
+    known = replicates[np.isfinite(replicates)]
+    if not len(known):
+        return float("nan"), float("nan")
+    tail = (1 - level) / 2
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A candidate as the verdict sees it.
+
+    Attributes:
+        key: identifies the candidate. transfers: it uses the source. scratch: it is the scratch baseline.
+        validation: its validation score, which alone decides winner and reference.
+        scores: on test rows. inference_cost: multiply-adds a row. trained: parameters trained.
+    """
+
+    key: str
+    transfers: bool
+    scratch: bool
+    zero_shot: bool
+    validation: float
+    scores: Scores
+    inference_cost: float
+    trained: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Does transfer pay? Differences are signed so that positive means that the winner is better.
+
+    Attributes:
+        winner: best transfer by validation. reference: best of what can be done without.
+        difference: winner minus reference on test rows, interval at ``level``.
+        against_scratch: winner minus scratch, where scratch ran.
+        adaptation: winner minus zero-shot, where it ran and is not the winner.
+        recommended: what to use; in a tie the cheaper at inference, then in trained parameters.
+    """
+
+    outcome: Literal["helps", "ties", "hurts"]
+    negative_transfer: bool
+    winner: str
+    reference: str
+    difference: Estimate
+    level: float
+    against_scratch: Estimate | None
+    adaptation: Estimate | None
+    recommended: str
+
+
+class Ranked(Protocol):
+    """What the choice on validation looks at."""
+
+    @property
+    def validation(self) -> float: ...
+    @property
+    def inference_cost(self) -> float: ...
+    @property
+    def trained(self) -> int: ...
+
+
+R = TypeVar("R", bound=Ranked)
+
+
+def best(ranked: Iterable[R], higher_is_better: bool) -> R:
+    """The best by validation (NaN is worst); among equals the cheaper at inference, then in trained weights."""
+    sign = 1 if higher_is_better else -1
+
+    def order(r: R) -> tuple[float, float, int]:
+        score = sign * r.validation if math.isfinite(r.validation) else -math.inf
+        return (score, -r.inference_cost, -r.trained)
+
+    return max(ranked, key=order)
+
+
+def judge(standings: Sequence[Standing], higher_is_better: bool) -> Verdict:
+    """Choose winner and reference on validation, then compare them on test rows.
+
+    The level is corrected for the number of transfer candidates (Bonferroni): the winner is the best of that many.
+    """
+    transfers = [s for s in standings if s.transfers]
+    others = [s for s in standings if not s.transfers]
+    winner, reference = best(transfers, higher_is_better), best(others, higher_is_better)
+    level = 1 - ALPHA / len(transfers)
+    difference = _gain(winner, reference, level, higher_is_better)
+    scratch = next((s for s in others if s.scratch), None)
+    zero_shot = next((s for s in transfers if s.zero_shot and s is not winner), None)
+    against_scratch = _gain(winner, scratch, level, higher_is_better) if scratch else None
+    adaptation = _gain(winner, zero_shot, level, higher_is_better) if zero_shot else None
+    outcome: Literal["helps", "ties", "hurts"] = (
+        "helps" if difference.low > 0 else "hurts" if difference.high < 0 else "ties"
+    )
+    cheaper = min((winner, reference), key=lambda s: (s.inference_cost, s.trained))
+    recommended = {"helps": winner, "hurts": reference, "ties": cheaper}[outcome]
+    return Verdict(
+        outcome=outcome,
+        negative_transfer=against_scratch is not None and against_scratch.high < 0,
+        winner=winner.key,
+        reference=reference.key,
+        difference=difference,
+        level=level,
+        against_scratch=against_scratch,
+        adaptation=adaptation,
+        recommended=recommended.key,
+    )
+
+
+def _gain(a: Standing, b: Standing, level: float, higher_is_better: bool) -> Estimate:
+    return a.scores.minus(b.scores, level) if higher_is_better else b.scores.minus(a.scores, level)

@@ -1,0 +1,111 @@
+"""Frozen extraction: features are computed once for a source and a set of rows, and kept by content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tlplat.cache import TensorCache
+from tlplat.data.examples import Batch, Inputs, state_digest, to_device
+from tlplat.model import Backbone, SourceModel, model_device
+from tlplat.plan import json_hash
+from tlplat.registry import Registry
+
+EXTRACTION_BATCH = 256
+
+
+@torch.no_grad()
+def apply_in_batches(
+    function: Callable[[Batch], Tensor], module: nn.Module, inputs: Inputs, batch_size: int = EXTRACTION_BATCH
+) -> Tensor:
+    """``function`` over all rows with ``module`` in eval mode: (n, ...) float32 on the CPU.
+
+    Every batch but the last has the same size, and a row's result does not depend on its neighbours' content.
+    """
+    training = {name: m.training for name, m in module.named_modules()}
+    module.eval()
+    device = model_device(module)
+    try:
+        parts = [
+            function(to_device(inputs.take(torch.arange(i, min(i + batch_size, len(inputs)))), device)).float().cpu()
+            for i in range(0, len(inputs), batch_size)
+        ]
+    finally:
+        for name, m in module.named_modules():
+            m.training = training.get(name, m.training)
+    return torch.cat(parts)
+
+
+@dataclass
+class FeatureStore:
+    """Features of frozen sources, in memory for this run and on disk by content.
+
+    The key covers the weights, the backbone's code version, preprocessing, layer and pooling, dtype and the rows'
+    content, so a changed input is a miss and never a stale hit.
+    """
+
+    cache: TensorCache
+    registry: Registry
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _digests: dict[int, tuple[object, str]] = field(default_factory=dict)
+    _models: dict[str, Backbone] = field(default_factory=dict)
+
+    def features(self, source: SourceModel, inputs: Inputs) -> Tensor:
+        """(n, feature_dim) float32 features of the source's frozen backbone."""
+        return self._get(source, inputs, "last", lambda b: {"z": apply_in_batches(b, b, inputs)})["z"]
+
+    def depths(self, source: SourceModel, inputs: Inputs) -> list[Tensor]:
+        """Pooled features after every block, (n, block_dims[i]) float32 each."""
+        found = self._get(source, inputs, "depths", lambda b: _depths(b, inputs))
+        return [found[str(i)] for i in range(len(found))]
+
+    def backbone(self, source: SourceModel) -> Backbone:
+        """The frozen backbone in eval mode; shared, so callers must not change it."""
+        key = self._weights(source)
+        if key not in self._models:
+            self._models[key] = source.build(self.registry).eval().requires_grad_(False).to(self.device)
+        return self._models[key]
+
+    def _get(
+        self,
+        source: SourceModel,
+        inputs: Inputs,
+        layer: str,
+        compute: Callable[[Backbone], Mapping[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        backbone = self.backbone(source)
+        key = json_hash(
+            {
+                "weights": self._weights(source),
+                "backbone": [source.base.name, dict(source.base.args), backbone.code_version],
+                "preprocess": dict(source.preprocess),
+                "layer": layer,
+                "dtype": "float32",
+                "threads": torch.get_num_threads(),
+                "rows": self._digest(inputs, inputs.digest),
+            },
+            length=64,
+        )
+        if key not in self._memory:
+            self._memory[key] = self.cache.get_or_compute("features", key, lambda: dict(compute(backbone)))
+        return self._memory[key]
+
+    def _weights(self, source: SourceModel) -> str:
+        return self._digest(source, lambda: state_digest(source.state))
+
+    def _digest(self, owner: object, compute: Callable[[], str]) -> str:
+        """Digest once an object; the object is kept, so that its id is not given to another."""
+        known = self._digests.get(id(owner))
+        if known is None:
+            known = self._digests[id(owner)] = (owner, compute())
+        return known[1]
+
+
+def _depths(backbone: Backbone, inputs: Inputs) -> dict[str, Tensor]:
+    sizes = backbone.block_dims
+    joined = apply_in_batches(lambda batch: torch.cat(backbone.depth_features(batch), dim=1), backbone, inputs)
+    return {str(i): part.contiguous() for i, part in enumerate(joined.split(list(sizes), dim=1))}

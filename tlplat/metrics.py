@@ -1,0 +1,161 @@
+"""Metrics of classification, vectorised over bootstrap weights where the bootstrap needs them.
+
+Every metric is a callable ``(targets, predictions, weights) -> (b,)``; see :class:`tlplat.tasks.base.Metric`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+CHUNK = 256
+EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class RowMean:
+    """A metric that is the weighted mean of a per-row score ``row(targets, predictions) -> (n,)``."""
+
+    name: str
+    higher_is_better: bool
+    row: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        scores = self.row(targets, predictions)
+        if weights is None:
+            return np.array([scores.mean() if len(scores) else np.nan])
+        total = weights.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(weights @ scores / total)
+
+
+@dataclass(frozen=True)
+class Auroc:
+    """Area under the ROC curve, ties counted half (Hanley & McNeil 1982); macro one-vs-rest beyond two classes.
+
+    Multi-label targets (n, c) are averaged over the labels that have both values.
+    """
+
+    name: str = "auroc"
+    higher_is_better: bool = True
+
+    def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        return _over_labels(weighted_auroc, targets, predictions, weights)
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """Average precision (scikit-learn's definition), macro over labels or classes."""
+
+    name: str = "average_precision"
+    higher_is_better: bool = True
+
+    def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        return _over_labels(_average_precision, targets, predictions, weights)
+
+
+def _over_labels(
+    score: Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray],
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    """``score`` of the positive class, or its mean over classes or labels; NaN labels are left out."""
+    if targets.ndim == 1 and predictions.shape[1] == 2:
+        return score(targets, predictions[:, 1], weights)
+    hot = targets if targets.ndim == 2 else np.arange(predictions.shape[1]) == targets[:, None]
+    each = np.stack([score(hot[:, c], predictions[:, c], weights) for c in range(hot.shape[1])])
+    known = ~np.isnan(each)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, each, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def weighted_auroc(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """AUROC of binary targets (n,) for each weight row (b, n), shape (b,); one score where weights is None."""
+    order = np.argsort(scores, kind="stable")
+    positive = np.asarray(targets, dtype=bool)[order]
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+    rows = np.ones((1, len(scores))) if weights is None else weights
+    return np.concatenate(
+        [_auroc_chunk(rows[i : i + CHUNK, order], positive, starts) for i in range(0, len(rows), CHUNK)]
+    )
+
+
+def _auroc_chunk(weights: np.ndarray, positive: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    up = np.add.reduceat(weights * positive, starts, axis=1)
+    down = np.add.reduceat(weights * ~positive, starts, axis=1)
+    below = np.cumsum(down, axis=1) - 0.5 * down
+    pairs = up.sum(axis=1) * down.sum(axis=1)
+    wins = (up * below).sum(axis=1)
+    return np.where(pairs > 0, wins / np.where(pairs > 0, pairs, 1.0), np.nan)
+
+
+def _average_precision(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    from sklearn.metrics import average_precision_score
+
+    rows = [None] if weights is None else list(weights)
+    positive = np.asarray(targets, dtype=bool)
+    return np.array(
+        [average_precision_score(positive, scores, sample_weight=w) if positive.any() else np.nan for w in rows]
+    )
+
+
+def accuracy_rows(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """1.0 where the most probable class (or, multi-label, every label at 0.5) is right."""
+    if targets.ndim == 2:
+        return np.asarray(((predictions >= 0.5) == (targets >= 0.5)).mean(axis=1))
+    return np.asarray(predictions.argmax(axis=1) == targets, dtype=np.float64)
+
+
+def log_loss_rows(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood in nats, probabilities clipped at 1e-12."""
+    p = np.clip(predictions, EPSILON, 1 - EPSILON)
+    if targets.ndim == 2:
+        return np.asarray(-(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean(axis=1))
+    return np.asarray(-np.log(p[np.arange(len(p)), targets]))
+
+
+def brier_rows(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Squared error of the probabilities: of the positive class for two, else summed over classes (Brier 1950)."""
+    if targets.ndim == 2:
+        return np.asarray(((predictions - targets) ** 2).mean(axis=1))
+    if predictions.shape[1] == 2:
+        return np.asarray((predictions[:, 1] - targets) ** 2)
+    hot = np.arange(predictions.shape[1]) == targets[:, None]
+    return np.asarray(((predictions - hot) ** 2).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class MacroF1:
+    """F1 of the most probable class (0.5 cut for multi-label), macro average (scikit-learn)."""
+
+    name: str = "macro_f1"
+    higher_is_better: bool = True
+
+    def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        from sklearn.metrics import f1_score
+
+        hard = (predictions >= 0.5).astype(int) if targets.ndim == 2 else predictions.argmax(axis=1)
+        rows = [None] if weights is None else list(weights)
+        return np.array(
+            [f1_score(targets, hard, average="macro", sample_weight=w, zero_division=0.0) for w in rows], dtype=float
+        )
+
+
+ACCURACY = RowMean("accuracy", True, accuracy_rows)
+LOG_LOSS = RowMean("log_loss", False, log_loss_rows)
+BRIER = RowMean("brier", False, brier_rows)
+
+
+def expected_calibration_error(targets: np.ndarray, predictions: np.ndarray, bins: int = 10) -> float:
+    """ECE of the most probable class over equal-width bins (Guo et al. 2017, eq. 3)."""
+    confidence, right = predictions.max(axis=1), predictions.argmax(axis=1) == targets
+    edge = np.clip((confidence * bins).astype(int), 0, bins - 1)
+    gaps = [
+        (edge == b).mean() * abs(right[edge == b].mean() - confidence[edge == b].mean())
+        for b in range(bins)
+        if (edge == b).any()
+    ]
+    return float(sum(gaps))

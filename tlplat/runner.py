@@ -1,0 +1,177 @@
+"""A run, from left to right: domain, source, target, candidates, search, one look at the test rows, verdict, report."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlplat import plugins
+from tlplat.config import RunConfig, from_toml, to_toml
+from tlplat.data.quality import check_quality
+from tlplat.data.splits import folds
+from tlplat.evaluate import Resamples, Scores, Standing, best, judge
+from tlplat.modelio import save_model
+from tlplat.plan import json_hash
+from tlplat.progress import Reporter
+from tlplat.registry import Registry
+from tlplat.report import model_card, write_report
+from tlplat.rundir import environment, new_folder, running, status, write_data
+from tlplat.selection import Final, Search, Validated
+from tlplat.stage import Stage, load_registry, prepare
+from tlplat.storage import check_manifest, read_json, write_json, write_manifest, write_text
+from tlplat.summary import Finalist, document, search_record
+from tlplat.trial import Outcome, Rows, StrategyCandidate
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, and its report (what report.json holds)."""
+
+    folder: Path
+    report: dict[str, Any]
+
+
+def run(config: RunConfig, registry: Registry, report: Reporter) -> Run:
+    """Carry out a new run in a folder of its own.
+
+    Args:
+        registry: loaded as :func:`tlplat.stage.load_registry` does.
+
+    Raises:
+        UsageError TL-OUT-EXISTS: the folder that ``config.out`` names is in use.
+        TlplatError: of data, source or training; what was done stays in the folder, and :func:`resume` goes on.
+    """
+    text = to_toml(config)
+    stage = prepare(config, registry, report)
+    folder = new_folder(config.domain, json_hash(text), config.out)
+    write_text(folder / "config.toml", text)
+    return _carry_out(folder, stage, report)
+
+
+def resume(folder: Path, report: Reporter) -> Run:
+    """Go on with a run that was interrupted; a complete one is only read.
+
+    Every finished trial is kept, an unfinished one goes on from its checkpoint, and the result is bitwise that of an
+    uninterrupted run on the same machine, threads and versions.
+    """
+    if status(folder)["state"] == "complete":
+        return Run(folder, read_json(folder / "report" / "report.json"))
+    config = from_toml(folder / "config.toml")
+    return _carry_out(folder, prepare(config, load_registry(config), report), report)
+
+
+def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, Any]:
+    """What a run would do (``--dry-run``): sizes, budget, each candidate's plan, and who is skipped and why."""
+    stage = prepare(config, registry, report, dry=True)
+    rows = Rows.all(stage.labelled)
+    plans: list[dict[str, Any]] = []
+    for candidate in stage.candidates:
+        entry = {"name": candidate.name, "family": candidate.family, "settings": len(candidate.settings())}
+        if isinstance(candidate, StrategyCandidate):
+            measured, plan = candidate.declare(stage.bench, rows)
+            entry |= {"hyperparameters": dict(candidate.hyperparameters), "measured": measured, "plan": plan.to_json()}
+        plans.append(entry)
+    return {
+        "schema_version": 1,
+        "domain": config.domain,
+        "task": stage.target.title,
+        "source": stage.source.name,
+        "labels": {"train_and_validation": len(stage.labelled), "test": len(stage.target.test)},
+        "steps": stage.bench.steps(len(stage.labelled)),
+        "candidates": plans,
+        "skipped": stage.skipped,
+        "warnings": stage.context.warnings,
+    }
+
+
+def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
+    with running(folder):
+        config, task, test = stage.config, stage.target.task, stage.target.test
+        env = environment(config.device)
+        write_json(folder / "env.json", env)
+        seeds = [config.seed + k for k in range(config.seeds)]
+        quality = check_quality(stage.labelled, test, task)
+        made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
+        write_data(folder, stage.labelled, test, made, stage.target.data_card, quality)
+        higher = task.metrics[0].higher_is_better
+        finalists = _search(folder, stage, seeds, report)
+        standings = [_standing(f) for f in finalists]
+        verdict = judge(standings, higher)
+        result = document(folder, stage, env, finalists, verdict, quality)
+        leader = next(f for f in finalists if f.key == verdict.winner)
+        _publish_model(folder, leader.finals[0].validated, result)
+        write_report(folder, result)
+    plugins.notify({"event": "run_complete", "folder": str(folder), "report": result})
+    return Run(folder, result)
+
+
+def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> list[Finalist]:
+    """All candidates on validation; then, the winner being known, every candidate's final fits and test scores."""
+    task, test = stage.target.task, stage.target.test
+    draft = Search(stage.bench, stage.labelled, folder / "trials", seeds)
+    with report.task("trials", total=draft.fits(stage.candidates)) as advance:
+        search = Search(stage.bench, stage.labelled, folder / "trials", seeds, advance)
+        chosen = [search.choose(candidate) for candidate in stage.candidates]
+        leader = best((c for c in chosen if c.candidate.transfers), task.metrics[0].higher_is_better)
+        write_json(folder / "search.json", search_record(chosen, leader, stage))
+        finals: list[list[Final]] = []
+        for c in chosen:
+            keeps = [c is leader and seed == seeds[0] for seed in seeds]
+            finals.append(
+                [
+                    search.finish(v, test, _keeper(v, stage) if keep else None)
+                    for v, keep in zip(c.validated, keeps, strict=True)
+                ]
+            )
+    units = np.arange(len(test)) if test.units is None else test.units.numpy()
+    draws = Resamples.draw(units, len(seeds), seed=stage.config.data_seed)
+    targets, metric = test.targets.numpy(), task.metrics[0]
+    return [
+        Finalist(c, f, Scores.of(metric, targets, [x.predictions for x in f], draws))
+        for c, f in zip(chosen, finals, strict=True)
+    ]
+
+
+def _keeper(validated: Validated, stage: Stage) -> Any:
+    def keep(outcome: Outcome) -> None:
+        assert outcome.model is not None and validated.candidate.source is not None
+        registry = stage.bench.registry
+        save_model(
+            validated.folder / "fitted",
+            outcome.model,
+            stage.target.task.info(),
+            stage.target.preprocess,
+            registry,
+            {"kind": "model", "domain": stage.domain.name, "strategy": validated.candidate.name},
+            plugins=[("domains", stage.domain.name)],
+        )
+
+    return keep
+
+
+def _standing(finalist: Finalist) -> Standing:
+    chosen = finalist.chosen
+    return Standing(
+        key=finalist.key,
+        transfers=chosen.candidate.transfers,
+        scratch=chosen.candidate.name == "scratch",
+        zero_shot=chosen.candidate.name == "zero_shot",
+        validation=chosen.validation,
+        scores=finalist.scores,
+        inference_cost=chosen.inference_cost,
+        trained=chosen.trained,
+    )
+
+
+def _publish_model(folder: Path, leader: Validated, result: dict[str, Any]) -> None:
+    """``model/``: the winner's fitted model with its card and, last, the manifest over all of it."""
+    fitted, model = leader.folder / "fitted", folder / "model"
+    manifest = check_manifest(fitted)
+    shutil.rmtree(model, ignore_errors=True)
+    shutil.copytree(fitted, model, ignore=shutil.ignore_patterns("manifest.json"))
+    write_text(model / "MODEL_CARD.md", model_card(result))
+    write_manifest(model, {k: v for k, v in manifest.items() if k not in ("files", "format")})

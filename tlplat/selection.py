@@ -1,0 +1,206 @@
+"""The search: every candidate at equal budget on validation, then the finalists' one look at the test rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlplat.data.examples import Examples
+from tlplat.data.splits import Fold, folds
+from tlplat.storage import read_json, read_tensors, write_json, write_tensors, write_text
+from tlplat.trial import Bench, Candidate, Outcome, Rows
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A candidate's validation with one seed: its trial's folder, and metrics.json as it stood then."""
+
+    candidate: Candidate
+    seed: int
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def score(self) -> float:
+        return float(self.record["validation"]["score"])
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent on the trial so far."""
+        return float(sum(read_json(self.folder / "timing.json").values()))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A candidate at its best setting: validation by seed, and every setting that was tried on the first."""
+
+    candidate: Candidate
+    validated: tuple[Validated, ...]
+    tried: tuple[Validated, ...]
+
+    @property
+    def validation(self) -> float:
+        return float(np.mean([v.score for v in self.validated]))
+
+    @property
+    def inference_cost(self) -> float:
+        return float(self.validated[0].record["inference_cost"])
+
+    @property
+    def trained(self) -> int:
+        return int(self.validated[0].record["trained_parameters"])
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finished trial, as its folder tells it: test predictions, metrics.json and timing.json."""
+
+    validated: Validated
+    predictions: np.ndarray
+    record: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        return self.validated.seconds
+
+
+@dataclass(frozen=True)
+class Search:
+    """One run's search over one labelled set.
+
+    Attributes:
+        labelled: training and validation rows. folder: ``trials/`` of the run directory.
+        seeds: each sets initialisation, order and folds. advance: called with 1 for each fit.
+    """
+
+    bench: Bench
+    labelled: Examples
+    folder: Path
+    seeds: Sequence[int]
+    advance: Callable[[float], None] = lambda units: None
+
+    @property
+    def fold_count(self) -> int:
+        return len(self._folds(self.seeds[0]))
+
+    def fits(self, candidates: Sequence[Candidate]) -> int:
+        """Fits of the whole search, for the progress bar."""
+        trials = sum(len(c.settings()) + len(self.seeds) - 1 for c in candidates)
+        return trials * self.fold_count + len(candidates) * len(self.seeds)
+
+    def choose(self, candidate: Candidate) -> Chosen:
+        """Try every setting with the first seed, then validate the best with the others."""
+        first = self.seeds[0]
+        tried = [self.validate(setting, first) for setting in candidate.settings()]
+        sign = 1 if self.bench.task.metrics[0].higher_is_better else -1
+        best = max(tried, key=lambda v: sign * v.score if math.isfinite(v.score) else -math.inf)
+        rest = [self.validate(best.candidate, seed) for seed in self.seeds[1:]]
+        return Chosen(best.candidate, (best, *rest), tuple(tried))
+
+    def validate(self, candidate: Candidate, seed: int) -> Validated:
+        """Out-of-fold predictions of all validation rows, scored; a finished trial is read back."""
+        folder = self.folder / candidate.key / f"seed-{seed}"
+        made = self._folds(seed)
+        if (folder / "metrics.json").exists():
+            self.advance(len(made))
+            return Validated(candidate, seed, folder, read_json(folder / "metrics.json"))
+        outcomes = [self._fit_fold(candidate, seed, number, fold, folder) for number, fold in enumerate(made)]
+        index = torch.cat([fold.validation for fold in made])
+        predictions = np.concatenate([o.predictions[0] for o in outcomes])
+        score = self._score(index, predictions)
+        self._write(folder, outcomes, index, predictions, score)
+        return Validated(candidate, seed, folder, read_json(folder / "metrics.json"))
+
+    def finish(self, validated: Validated, test: Examples, keep: Callable[[Outcome], None] | None = None) -> Final:
+        """Refit on all labelled rows, for as many steps as validation chose, and predict the test rows.
+
+        ``keep`` is given the fit with its model before the trial counts as finished. A finished one is read back.
+        """
+        folder = validated.folder
+        record = read_json(folder / "metrics.json")
+        if "test" not in record:
+            outcome = validated.candidate.run(
+                self.bench,
+                Rows.all(self.labelled),
+                [Rows.all(test)],
+                validated.seed,
+                stop_at=record["validation"]["best_step"],
+                checkpoint=folder / "checkpoint" / "final",
+            )
+            if keep is not None:
+                keep(outcome)
+            self._write_final(folder, record, outcome, test)
+        self.advance(1)
+        return _read_final(validated)
+
+    def _write_final(self, folder: Path, record: dict[str, Any], outcome: Outcome, test: Examples) -> None:
+        predictions = outcome.predictions[0]
+        write_tensors(folder / "test.safetensors", {"predictions": torch.from_numpy(predictions)})
+        if outcome.plan:
+            write_json(folder / "plan.json", dict(outcome.plan))
+            write_json(folder / "measured.json", dict(outcome.measured))
+        write_json(folder / "timing.json", {**read_json(folder / "timing.json"), "final_seconds": outcome.seconds})
+        targets = test.targets.numpy()
+        record["test"] = {m.name: float(m(targets, predictions)[0]) for m in self.bench.task.metrics}
+        record["curve"] = outcome.result.curve
+        record["steps"] = outcome.result.steps
+        record |= _costs(outcome)
+        write_json(folder / "metrics.json", record)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+    def _folds(self, seed: int) -> list[Fold]:
+        return folds(self.labelled, seed, self.bench.task)
+
+    def _fit_fold(self, candidate: Candidate, seed: int, number: int, fold: Fold, folder: Path) -> Outcome:
+        validation = Rows(self.labelled, fold.validation)
+        outcome = candidate.run(
+            self.bench,
+            Rows(self.labelled, fold.train),
+            [validation],
+            seed,
+            validation=validation,
+            keep_best=self.fold_count == 1,
+            checkpoint=folder / "checkpoint" / f"fold-{number}",
+        )
+        self.advance(1)
+        return outcome
+
+    def _score(self, index: Tensor, predictions: np.ndarray) -> float:
+        targets = self.labelled.targets[index].numpy()
+        return float(self.bench.task.metrics[0](targets, predictions)[0])
+
+    def _write(
+        self, folder: Path, outcomes: Sequence[Outcome], index: Tensor, predictions: np.ndarray, score: float
+    ) -> None:
+        events = [{"fold": i, **point} for i, o in enumerate(outcomes) for point in o.result.curve]
+        if events:
+            write_text(folder / "events.jsonl", "".join(json.dumps(e) + "\n" for e in events))
+        write_tensors(folder / "validation.safetensors", {"rows": index, "predictions": torch.from_numpy(predictions)})
+        write_json(folder / "timing.json", {"validation_seconds": sum(o.seconds for o in outcomes)})
+        steps = outcomes[0].result.best_step if len(outcomes) == 1 else None
+        metric = self.bench.task.metrics[0].name
+        validation = {"metric": metric, "score": score, "rows": len(index), "folds": len(outcomes), "best_step": steps}
+        write_json(folder / "metrics.json", {"validation": validation, **_costs(outcomes[0])})
+
+
+def _read_final(validated: Validated) -> Final:
+    tensors, _ = read_tensors(validated.folder / "test.safetensors")
+    record = read_json(validated.folder / "metrics.json")
+    return Final(validated, tensors["predictions"].numpy(), record)
+
+
+def _costs(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "trained_parameters": outcome.result.trained_parameters,
+        "total_parameters": outcome.total_parameters,
+        "inference_cost": outcome.inference_cost,
+    }

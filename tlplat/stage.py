@@ -1,0 +1,168 @@
+"""From a configuration to what a run works on: domain, source, target, labelled rows, candidates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from tlplat import plugins
+from tlplat.cache import TensorCache, cache_root
+from tlplat.config import RunConfig, TrainOptions
+from tlplat.data.examples import Examples
+from tlplat.data.splits import draw_labels
+from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
+from tlplat.errors import Finding, UsageError
+from tlplat.features import FeatureStore
+from tlplat.model import BackboneInfo, SourceModel, TaskInfo
+from tlplat.progress import Reporter
+from tlplat.registry import Registry
+from tlplat.strategy import Strategy
+from tlplat.train import FitSettings
+from tlplat.trial import BaselineCandidate, Bench, Candidate, StrategyCandidate, Trivial
+
+DEFAULT_EPOCHS = 30
+LEAST_STEPS, MOST_STEPS = 60, 1500
+ALWAYS = ("scratch", "zero_shot")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run works on.
+
+    Attributes:
+        labelled: training and validation rows. skipped: strategies that do not fit, with the reason.
+    """
+
+    config: RunConfig
+    domain: Domain
+    source: SourceModel
+    target: TargetTask
+    labelled: Examples
+    bench: Bench
+    candidates: list[Candidate]
+    skipped: list[dict[str, str]]
+    context: DomainContext
+
+
+def load_registry(config: RunConfig) -> Registry:
+    """The plugins that a run needs: its domain, its strategies with the two baselines, all tasks."""
+    registry = plugins.load("tlplat.domains", [config.domain])
+    names = None if "auto" in config.strategies else list(dict.fromkeys([*config.strategies, *ALWAYS]))
+    plugins.load("tlplat.strategies", names, registry)
+    return plugins.load("tlplat.tasks", None, registry)
+
+
+def prepare(config: RunConfig, registry: Registry, report: Reporter, *, dry: bool = False) -> Stage:
+    """Load (or pretrain) the source, read, check and split the target, and list the candidates.
+
+    ``dry`` trains nothing: a source that is not in the cache stands in with random weights, and a warning says so.
+    """
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    torch.use_deterministic_algorithms(config.deterministic)
+    domain = plugins.domain(config.domain, registry)
+    context = DomainContext(
+        registry=registry,
+        cache=cache_root(),
+        offline=config.offline,
+        allow_sdist=config.allow_sdist,
+        seed=config.seed,
+        data_seed=config.data_seed,
+        threads=torch.get_num_threads(),
+        dry=dry,
+        report=report,
+    )
+    options = _domain_options(domain, config)
+    source = domain.source(config.source or domain.sources()[0].name, options, context)
+    data = DataOptions(**config.data.model_dump())
+    target = domain.target(options, data, source, context)
+    wanted = config.labels if config.labels is not None or data.path else domain.default_labels
+    labelled = draw_labels(target.pool, wanted, config.data_seed, target.task)
+    bench = Bench(
+        task=target.task,
+        registry=registry,
+        store=FeatureStore(TensorCache(context.cache, context.warn), registry, torch.device(config.device)),
+        fit_settings=_fit_settings(config.train),
+        steps=steps_of(config.train),
+        device=torch.device(config.device),
+        warn=context.warn,
+    )
+    candidates, skipped = _candidates(config, domain, source, target, bench)
+    return Stage(config, domain, source, target, labelled, bench, candidates, skipped, context)
+
+
+def steps_of(train: TrainOptions) -> Callable[[int], int]:
+    """Optimiser steps of a fit on n rows: as configured, else 30 epochs within [60, 1500] steps."""
+
+    def steps(rows: int) -> int:
+        if train.steps is not None:
+            return train.steps
+        per_epoch = max(1, round(rows / train.batch_size))
+        if train.epochs is not None:
+            return max(1, round(train.epochs * per_epoch))
+        return min(MOST_STEPS, max(LEAST_STEPS, DEFAULT_EPOCHS * per_epoch))
+
+    return steps
+
+
+def _fit_settings(train: TrainOptions) -> FitSettings:
+    return FitSettings(
+        batch_size=train.batch_size,
+        clip_norm=train.clip_norm,
+        precision=train.precision,
+        accumulate=train.accumulate,
+        patience=train.patience,
+        checkpoint_seconds=train.checkpoint_seconds,
+        checkpoint_steps=train.checkpoint_steps,
+    )
+
+
+def _domain_options(domain: Domain, config: RunConfig) -> Any:
+    try:
+        return domain.Options.model_validate(config.options)
+    except ValidationError as error:
+        raise UsageError(
+            "TL-CONFIG-OPTIONS",
+            f"the {domain.name} domain refuses {error.error_count()} of its options",
+            findings=[
+                Finding(e["msg"], f"options.{'.'.join(map(str, e['loc']))}", str(e["input"])) for e in error.errors()
+            ],
+            fix=f"see `tlplat run --domain {domain.name} --help` for the domain's options",
+        ) from None
+
+
+def _candidates(
+    config: RunConfig, domain: Domain, source: SourceModel, target: TargetTask, bench: Bench
+) -> tuple[list[Candidate], list[dict[str, str]]]:
+    """Every strategy that fits, at the rate the user fixed where one is, then the baselines."""
+    registry = bench.registry
+    task, same_labels = target.task.info(), heads_match(source.task, target.task.info())
+    info = BackboneInfo.of(bench.store.backbone(source), same_labels)
+    found: list[Candidate] = []
+    skipped: list[dict[str, str]] = []
+    names = registry.names("strategies") if "auto" in config.strategies else [*config.strategies, *ALWAYS]
+    for name in dict.fromkeys(names):
+        strategy: Strategy = registry.get("strategies", name)()
+        reason = strategy.unfit(task, info)
+        if reason is not None:
+            skipped.append({"strategy": name, "reason": reason})
+            continue
+        found.append(StrategyCandidate(strategy, source, same_labels, config.train.learning_rate))
+    if not any(c.transfers for c in found):
+        raise UsageError(
+            "TL-STRATEGY-NONE",
+            "none of the strategies asked for fits this source and task",
+            findings=[Finding(s["reason"], s["strategy"]) for s in skipped],
+            fix="leave out --strategy to try all that fit, or choose another source",
+        )
+    baselines = [Trivial(), *domain.baselines(target)]
+    return [*found, *(BaselineCandidate(b) for b in baselines)], skipped
+
+
+def heads_match(source: TaskInfo | None, target: TaskInfo) -> bool:
+    """Whether the source's own head predicts exactly the target's labels."""
+    return source is not None and source.kind == target.kind and source.labels == target.labels

@@ -1,0 +1,24 @@
+"""The learning rates that a fine-tuning strategy tries: rates decide more than names, so each gets the same three."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+from tlplat.model import BackboneInfo
+from tlplat.strategy import Strategy
+
+RATES = (3e-4, 1e-3, 3e-3)
+
+S = TypeVar("S", bound=Strategy)
+
+
+def over_rates(strategy: S, rates: Sequence[float] = RATES) -> list[S]:
+    """The strategy at each learning rate."""
+    return [dataclasses.replace(strategy, learning_rate=rate) for rate in rates]  # type: ignore[call-arg]
+
+
+def reused_head(backbone: BackboneInfo) -> Literal["source_head", "fresh"]:
+    """Start from the source's own head where label spaces match."""
+    return "source_head" if backbone.has_source_head else "fresh"

@@ -1,0 +1,187 @@
+"""Classification: binary, multi-class (softmax) and multi-label (sigmoid)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlplat.errors import DataError, Finding
+from tlplat.hookspecs import hookimpl
+from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
+from tlplat.model import TaskInfo
+from tlplat.ops import fit_softmax_heads
+from tlplat.tasks.base import HeadFit, Metric, Task
+
+DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+IGNORE_INDEX = -100
+
+
+class Classification(Task):
+    """Which of the labels a row has: one of two, one of many, or any of many (``multi_label``).
+
+    Args:
+        labels: class names in index order, at least two (one suffices for multi-label).
+        multi_label: targets are (n, c) in {0, 1} and the head is one sigmoid a label.
+        metric: name of the primary metric; default auroc for two classes and multi-label, accuracy for more.
+    """
+
+    name: ClassVar[str] = "classification"
+    summary: ClassVar[str] = "binary, multi-class or multi-label classification"
+
+    def __init__(self, labels: Sequence[str], multi_label: bool = False, metric: str | None = None) -> None:
+        self.labels = tuple(str(label) for label in labels)
+        self.multi_label = multi_label
+        self.metric = metric
+        if len(self.labels) < (1 if multi_label else 2):
+            raise DataError(
+                "TL-DATA-ONE-CLASS",
+                "classification needs at least two classes",
+                found=", ".join(self.labels) or "no label",
+                fix="add rows of another class, or check that the label column is the right one",
+            )
+
+    def info(self) -> TaskInfo:
+        options = {"labels": list(self.labels), "multi_label": self.multi_label, "metric": self.metric}
+        offers = frozenset({"row_loss", "fit_head", "probabilities"})
+        return TaskInfo(self.name, len(self.labels), self.labels, options, offers)
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """The primary metric first."""
+        if self.multi_label:
+            found: list[Metric] = [Auroc(), AveragePrecision(), MacroF1(), LOG_LOSS]
+        elif len(self.labels) == 2:
+            found = [Auroc(), ACCURACY, AveragePrecision(), MacroF1(), BRIER, LOG_LOSS]
+        else:
+            found = [ACCURACY, MacroF1(), Auroc(), BRIER, LOG_LOSS]
+        if self.metric is not None:
+            known = {m.name: m for m in found}
+            found = [known[self.metric], *(m for m in found if m.name != self.metric)]
+        return found
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats: softmax, or sigmoid for multi-label."""
+        if self.multi_label:
+            return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+        return F.cross_entropy(outputs, targets)
+
+    def decode(self, outputs: Tensor) -> np.ndarray:
+        z = outputs.detach().double()
+        p = torch.sigmoid(z) if self.multi_label else torch.softmax(z, dim=1)
+        return p.cpu().numpy()
+
+    def trivial(self, targets: Tensor) -> np.ndarray:
+        """Class frequencies, so that the majority class is the prediction and AUROC is 0.5."""
+        if self.multi_label:
+            return targets.double().mean(dim=0).numpy()
+        count = torch.bincount(targets, minlength=len(self.labels)).double()
+        return (count / count.sum()).numpy()
+
+    def strata(self, targets: Tensor) -> Tensor:
+        if not self.multi_label:
+            return targets
+        _, inverse = torch.unique(targets, dim=0, return_inverse=True)
+        return inverse
+
+    def fit_head(self, z: Tensor, y: Tensor, options: Mapping[str, Any]) -> HeadFit:
+        """Softmax regression on standardised features by L-BFGS, the weight decay chosen by cross-validation.
+
+        Multi-label fits one two-class softmax a label; its difference of logits is that label's sigmoid.
+
+        Args:
+            z: (n, d) frozen features. y: (n,) class indices, or (n, c) in {0, 1}.
+            options: ``weight_decays`` tried (default 1e-3 ... 10), ``folds`` of the inner cross-validation (5),
+                ``standardise`` (True); the scale is folded back into weight and bias.
+        """
+        decays = [float(d) for d in options.get("weight_decays", DECAYS)]
+        folds = int(options.get("folds", 5))
+        mean, scale = _moments(z) if options.get("standardise", True) else (z.new_zeros(z.shape[1]), z.new_ones(()))
+        x = ((z - mean) / scale).float()
+        if self.multi_label:
+            each = [_softmax_fit(x, y[:, c].long(), 2, decays, folds) for c in range(y.shape[1])]
+            weight = torch.stack([w[1] - w[0] for w, _, _, _ in each])
+            bias = torch.stack([b[1] - b[0] for _, b, _, _ in each])
+            loss = float(np.mean([held_out for _, _, held_out, _ in each]))
+            chosen: dict[str, Any] = {"weight_decay": [decay for _, _, _, decay in each]}
+        else:
+            weight, bias, loss, decay = _softmax_fit(x, y, len(self.labels), decays, folds)
+            chosen = {"weight_decay": decay}
+        weight = weight / scale
+        return HeadFit(weight, bias - weight @ mean, loss, chosen)
+
+    def check(self, targets: Tensor, ids: Sequence[str]) -> None:
+        """Targets in range, not all ignored, and every class present."""
+        if self.multi_label:
+            return
+        if len(targets) and bool((targets == IGNORE_INDEX).all()):
+            raise DataError(
+                "TL-DATA-EMPTY",
+                f"every label is the ignore_index {IGNORE_INDEX}: there is nothing to learn",
+                fix="give labels for at least some rows",
+            )
+        classes = len(self.labels)
+        wrong = torch.nonzero((targets < 0) | (targets >= classes)).flatten().tolist()
+        if wrong:
+            raise DataError(
+                "TL-DATA-LABEL-RANGE",
+                f"{len(wrong)} of {len(targets)} labels are outside [0, {classes})",
+                findings=[
+                    Finding("label out of range", f"row {i} ({ids[i]})", str(int(targets[i])), f"[0, {classes})")
+                    for i in wrong
+                ],
+                fix=f"number the classes 0 to {classes - 1}, or declare more classes",
+            )
+
+
+def _softmax_fit(
+    x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int
+) -> tuple[Tensor, Tensor, float, float]:
+    """Weight (classes, d), bias (classes,), held-out loss, and the decay of least held-out loss."""
+    losses = cross_validated_loss(x, y, classes, decays, folds) if len(decays) > 1 else torch.tensor([math.nan])
+    best = int(losses.argmin())
+    fit = fit_softmax_heads(x, y, classes, weight_decay=[decays[best]], solver="lbfgs")
+    return fit.weight[0], fit.bias[0], float(losses[best]), decays[best]
+
+
+def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int) -> Tensor:
+    """Held-out cross-entropy (len(decays),) of softmax heads on x (n, d): all folds and decays in one call."""
+    n, k = len(y), len(decays)
+    folds = max(2, min(folds, n))
+    fold = _dealt_folds(y, folds)
+    masks = torch.stack([(fold != f).float() for f in range(folds)])
+    fit = fit_softmax_heads(
+        x,
+        y,
+        classes,
+        weight_decay=list(decays) * folds,
+        sample_weight=masks.repeat_interleave(k, dim=0),
+        solver="lbfgs",
+        tol=1e-3,
+    )
+    logits = torch.einsum("kcd,nd->knc", fit.weight, x) + fit.bias[:, None]
+    loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none").view(folds, k, n)
+    return (loss * (1 - masks)[:, None, :]).sum(dim=(0, 2)) / n
+
+
+def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
+    scale = z.std(dim=0, correction=0)
+    return z.mean(dim=0), torch.where(scale > 1e-6, scale, torch.ones_like(scale))
+
+
+def _dealt_folds(y: Tensor, folds: int) -> Tensor:
+    """(n,) fold numbers, each class dealt out in row order."""
+    order = torch.argsort(y, stable=True)
+    fold = torch.empty_like(y)
+    fold[order] = torch.arange(len(y)) % folds
+    return fold
+
+
+@hookimpl
+def tlplat_register_tasks() -> list[type[Task]]:
+    return [Classification]
