@@ -21,7 +21,9 @@ from packaging.utils import canonicalize_name
 
 from tlplat import pipdownload
 from tlplat.archives import member_chunks
-from tlplat.assets import (
+from tlplat.disk import temporary_folder, write_chunks, write_errors
+from tlplat.errors import ResourceError
+from tlplat.origins import (
     Asset,
     Embedded,
     LocalFile,
@@ -33,8 +35,6 @@ from tlplat.assets import (
     verify,
     wrong_content,
 )
-from tlplat.disk import temporary_folder, write_chunks, write_errors
-from tlplat.errors import ResourceError
 from tlplat.progress import Reporter
 from tlplat.storage import clean_temporaries, lock
 
