@@ -1,0 +1,109 @@
+"""The public functions over frozen features and a softmax head. The only place that chooses an implementation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from tlplat.ops import checks, reference
+from tlplat.ops.problem import RowLoss
+
+Impl = Literal["auto", "native", "reference"]
+Reduction = Literal["mean", "sum", "none"]
+
+
+def softmax_head_loss(
+    z: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    class_weight: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    impl: Impl = "auto",
+) -> Tensor:
+    """Cross-entropy of ``softmax(z @ weight.T + bias)`` on frozen features.
+
+    The same as ``torch.nn.functional.cross_entropy`` with the same options, times ``sample_weight``; a mean divides by
+    ``sum(sample_weight * class_weight[y])`` over the rows that are not ignored. Differentiable in weight and bias.
+
+    Args:
+        z: (n, d) frozen features, float32, float64, bfloat16 or float16; they get no gradient.
+        y: (n,) integer labels in [0, C), or ``ignore_index``.
+        weight: (C, d) float32 or float64: the dtype that is computed in. bias: (C,) of the same dtype, or None.
+        class_weight: (C,). sample_weight: (n,). Neither gets a gradient.
+        label_smoothing: in [0, 1).
+        reduction: ``mean``, ``sum`` or ``none``.
+        impl: ``native`` or ``reference``; ``auto`` takes the native one where it can serve.
+
+    Returns:
+        The loss in nats: a scalar, or (n,) where reduction is ``none``.
+
+    Raises:
+        TypeError: a dtype. ValueError: a shape, an option, a mean over no rows, or z that requires grad.
+        IndexError: a label out of range, with its position. RuntimeError: tensors not on the same device.
+    """
+    checks.features(z)
+    num_classes = _check_head(z, weight, bias)
+    checks.same_device(z=z, y=y, weight=weight, bias=bias, class_weight=class_weight, sample_weight=sample_weight)
+    y = checks.label_tensor(y, len(z))
+    checks.label_range(y, num_classes, ignore_index)
+    checks.smoothing(label_smoothing)
+    if class_weight is not None:
+        checks.shape("class_weight", class_weight, (num_classes,))
+        checks.weights("class_weight", class_weight)
+    if sample_weight is not None:
+        checks.shape("sample_weight", sample_weight, (len(z),))
+        checks.weights("sample_weight", sample_weight)
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
+    if reduction == "mean" and not bool((y != ignore_index).any()):
+        raise ValueError("a mean over no rows: z is empty or every label is the ignore_index")
+    _choose(impl)
+    options = RowLoss(class_weight, label_smoothing, ignore_index)
+    return reference.softmax_head_loss(z, y, weight, bias, options, sample_weight, reduction)
+
+
+def softmax_head_predict(z: Tensor, weight: Tensor, bias: Tensor | None = None, *, impl: Impl = "auto") -> Tensor:
+    """Class probabilities ``softmax(z @ weight.T + bias)``, computed in chunks of rows, without gradient.
+
+    Args:
+        z: (n, d) frozen features. weight: (C, d) float32 or float64. bias: (C,) or None.
+
+    Returns:
+        (n, C) probabilities in weight's dtype; rows sum to 1.
+
+    Raises:
+        TypeError: a dtype. ValueError: a shape. RuntimeError: tensors not on the same device.
+    """
+    checks.features(z)
+    _check_head(z, weight, bias)
+    checks.same_device(z=z, weight=weight, bias=bias)
+    _choose(impl)
+    return reference.softmax_head_predict(z, weight, bias)
+
+
+def _check_head(z: Tensor, weight: Tensor, bias: Tensor | None) -> int:
+    """The number of classes of a head that fits z."""
+    checks.floating("weight", weight, checks.COMPUTE)
+    if weight.ndim != 2 or weight.shape[0] < 1:
+        raise ValueError(f"weight must be (C, d) with C >= 1, not {tuple(weight.shape)}")
+    checks.shape("weight", weight, (weight.shape[0], z.shape[1]))
+    if bias is not None:
+        if bias.dtype != weight.dtype:
+            raise TypeError(
+                f"bias has dtype {bias.dtype}, weight {weight.dtype}; use one of float32 and float64 for both"
+            )
+        checks.shape("bias", bias, (weight.shape[0],))
+    return weight.shape[0]
+
+
+def _choose(impl: Impl) -> None:
+    if impl not in ("auto", "native", "reference"):
+        raise ValueError(f"impl must be auto, native or reference, not {impl!r}")
+    if impl == "native":
+        raise RuntimeError("the native implementation is not built here; use impl='auto' or 'reference'")
