@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,12 @@ class Run:
     report: dict[str, Any]
 
 
-def run(config: RunConfig, registry: Registry, report: Reporter) -> Run:
+def run(config: RunConfig, registry: Registry, report: Reporter, origins: Mapping[str, str] | None = None) -> Run:
     """Carry out a new run in a folder of its own.
 
     Args:
         registry: loaded as :func:`tlplat.stage.load_registry` does.
+        origins: where each setting came from, by dotted key (flag, file, environment), for the report.
 
     Raises:
         UsageError TL-OUT-EXISTS: the folder that ``config.out`` names is in use.
@@ -49,6 +51,7 @@ def run(config: RunConfig, registry: Registry, report: Reporter) -> Run:
     stage = prepare(config, registry, report)
     folder = new_folder(config.domain, json_hash(text), config.out)
     write_text(folder / "config.toml", text)
+    write_json(folder / "env.json", {**environment(config.device), "config_origins": dict(origins or {})})
     return _carry_out(folder, stage, report)
 
 
@@ -91,8 +94,7 @@ def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[s
 def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
     with running(folder):
         config, task, test = stage.config, stage.target.task, stage.target.test
-        env = environment(config.device)
-        write_json(folder / "env.json", env)
+        env = read_json(folder / "env.json")
         seeds = [config.seed + k for k in range(config.seeds)]
         quality = check_quality(stage.labelled, test, task)
         made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
@@ -136,16 +138,17 @@ def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> l
     ]
 
 
-def _keeper(validated: Validated, stage: Stage) -> Any:
+def _keeper(validated: Validated, stage: Stage) -> Callable[[Outcome], None]:
+    """Saves the leader's final model beside its trial, where a resume finds it."""
+
     def keep(outcome: Outcome) -> None:
-        assert outcome.model is not None and validated.candidate.source is not None
-        registry = stage.bench.registry
+        assert outcome.model is not None
         save_model(
             validated.folder / "fitted",
             outcome.model,
             stage.target.task.info(),
             stage.target.preprocess,
-            registry,
+            stage.bench.registry,
             {"kind": "model", "domain": stage.domain.name, "strategy": validated.candidate.name},
             plugins=[("domains", stage.domain.name)],
         )

@@ -31,7 +31,8 @@ class Validated:
 
     @property
     def score(self) -> float:
-        return float(self.record["validation"]["score"])
+        score = self.record["validation"]["score"]
+        return math.nan if score is None else float(score)
 
     @property
     def seconds(self) -> float:
@@ -150,7 +151,7 @@ class Search:
             write_json(folder / "measured.json", dict(outcome.measured))
         write_json(folder / "timing.json", {**read_json(folder / "timing.json"), "final_seconds": outcome.seconds})
         targets = test.targets.numpy()
-        record["test"] = {m.name: float(m(targets, predictions)[0]) for m in self.bench.task.metrics}
+        record["test"] = {m.name: _or_none(m(targets, predictions)[0]) for m in self.bench.task.metrics}
         record["curve"] = outcome.result.curve
         record["steps"] = outcome.result.steps
         record |= _costs(outcome)
@@ -188,7 +189,13 @@ class Search:
         write_json(folder / "timing.json", {"validation_seconds": sum(o.seconds for o in outcomes)})
         steps = outcomes[0].result.best_step if len(outcomes) == 1 else None
         metric = self.bench.task.metrics[0].name
-        validation = {"metric": metric, "score": score, "rows": len(index), "folds": len(outcomes), "best_step": steps}
+        validation = {
+            "metric": metric,
+            "score": _or_none(score),
+            "rows": len(index),
+            "folds": len(outcomes),
+            "best_step": steps,
+        }
         write_json(folder / "metrics.json", {"validation": validation, **_costs(outcomes[0])})
 
 
@@ -204,3 +211,8 @@ def _costs(outcome: Outcome) -> dict[str, Any]:
         "total_parameters": outcome.total_parameters,
         "inference_cost": outcome.inference_cost,
     }
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no NaN: an undefined score is null."""
+    return float(value) if math.isfinite(value) else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlplat import __version__
-from tlplat.config import flatten
+from tlplat.config import RunConfig, keys
 from tlplat.evaluate import Estimate, Scores, Verdict
 from tlplat.metrics import expected_calibration_error
 from tlplat.selection import Chosen, Final
@@ -75,8 +75,8 @@ def document(
         "source_card": {"name": stage.source.name, **stage.source.provenance},
         "run": {
             "command": " ".join(env["argv"]),
-            "config": {k: {"value": v} for k, v in flatten(stage.config).items()},
-            "environment": {k: v for k, v in env.items() if k != "argv"},
+            "config": _config(stage.config, env["config_origins"]),
+            "environment": {k: v for k, v in env.items() if k not in ("argv", "config_origins")},
             "seconds": sum(f.seconds for x in finalists for f in x.finals),
         },
         "budget": {"steps": stage.bench.steps(len(labelled)), "batch_size": stage.bench.fit_settings.batch_size},
@@ -105,6 +105,17 @@ def search_record(chosen: Sequence[Chosen], leader: Chosen, stage: Stage) -> dic
     }
 
 
+def _config(config: RunConfig, origins: Mapping[str, str]) -> dict[str, Any]:
+    """Every resolved setting under its dotted key, with where it came from."""
+    found: dict[str, Any] = {f"options.{k}": v for k, v in config.options.items()}
+    for key in keys():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        found[key] = str(value) if isinstance(value, Path) else value
+    return {key: {"value": value, "origin": origins.get(key, "default")} for key, value in found.items()}
+
+
 def _candidate(finalist: Finalist, folder: Path) -> dict[str, Any]:
     chosen, finals = finalist.chosen, finalist.finals
     candidate, record = chosen.candidate, finals[0].record
@@ -131,13 +142,18 @@ def _candidate(finalist: Finalist, folder: Path) -> dict[str, Any]:
             }
             for f, score in zip(finals, finalist.scores.seeds.tolist(), strict=True)
         ],
-        "metrics": {name: float(np.mean([f.record["test"][name] for f in finals])) for name in names},
+        "metrics": {name: _mean([f.record["test"][name] for f in finals]) for name in names},
         "trained_parameters": record["trained_parameters"],
         "total_parameters": record["total_parameters"],
         "inference_cost": record["inference_cost"],
         "seconds": sum(f.seconds for f in finals) + sum(v.seconds for v in rejected),
         "curves": [{**point, "seed": f.validated.seed} for f in finals for point in f.record["curve"]],
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

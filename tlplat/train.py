@@ -217,8 +217,8 @@ class _Loop:
             outputs = apply_in_batches(self.model, self.model, self.validation.inputs)
             targets = self.validation.targets
             point["validation_loss"] = float(self.task.loss(outputs, targets))
-            metric = self.task.metrics[0]
-            point["validation_metric"] = float(metric(targets.numpy(), self.task.decode(outputs))[0])
+            score = float(self.task.metrics[0](targets.numpy(), self.task.decode(outputs))[0])
+            point["validation_metric"] = score if math.isfinite(score) else None
             if self.keep_best:
                 self._keep(point["validation_loss"])
         self.curve.append(point)
