@@ -114,11 +114,11 @@ def every_kill(tmp_path, prepare, work, base=disk.Disk):
 
 
 def tree(folder):
-    """Content by relative path; locks are no state."""
+    """Content by relative path; locks and what is unfinished are no state."""
     return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.suffix != ".lock"
+        path.as_posix(): (folder / path).read_bytes()
+        for path in (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
+        if path.suffix != ".lock" and not any(disk.is_temporary(part) for part in path.parts)
     }
 
 
@@ -145,7 +145,7 @@ def same_checkpoint(a, b):
 
 
 def write_checkpoints(folder, note):
-    for step in (10, 20, 30, 30, 40):
+    for step in (10, 20, 20, 30):
         save_checkpoint(folder, checkpoint_at(step))
         note(f"{step} ")
 
@@ -157,9 +157,9 @@ def checkpoint_survives(tmp_path, base=disk.Disk):
         done = int(noted.split()[-1]) if noted else 0
         assert warned == [], f"torn at {call}: {warned}"
         step = found.step if found else 0
-        assert step in (done, min(done + 10, 40)), f"lost at {call}: step {step}, saved were {noted}"
+        assert step in (done, min(done + 10, 30)), f"lost at {call}: step {step}, saved were {noted}"
         assert found is None or same_checkpoint(found, checkpoint_at(step)), f"torn at {call}"
-        assert temporaries(folder) == [], f"left over at {call}"
+        assert base is InPlace or temporaries(folder) == [], f"left over at {call}"
 
 
 def test_checkpoint_writer(tmp_path):
@@ -189,9 +189,9 @@ def report_survives(tmp_path, base=disk.Disk):
         base,
     )
     for folder, call, _ in prepared:
-        clean_temporaries(folder)
-        assert temporaries(folder) == []
         assert tree(folder) in states, f"torn at {call}"
+        clean_temporaries(folder)
+        assert base is InPlace or temporaries(folder) == [], f"left over at {call}"
 
 
 def test_report_writer(tmp_path):
@@ -222,12 +222,12 @@ def cache_survives(tmp_path, base=disk.Disk, damaged=False):
     for folder, call, _ in every_kill(tmp_path, prepare, work, base):
         warned = []
         cache = TensorCache(folder, warned.append)
-        assert temporaries(folder) == [], f"left over at {call}"
         state = tree(folder) if folder.exists() else {}
         assert state in (before, after), f"torn at {call}"
+        assert base is InPlace or temporaries(folder) == [], f"left over at {call}"
         found = cache.get_or_compute("features", KEY, lambda: FEATURES)
         assert all(torch.equal(found[k], FEATURES[k]) for k in FEATURES)
-        assert bool(warned) == (damaged and state == before)
+        assert bool(warned) == (damaged and state == before), f"torn at {call}: {warned}"
         assert tree(folder) == after
 
 
@@ -264,12 +264,12 @@ def folder_survives(tmp_path, base=disk.Disk, damaged=False):
     for folder, call, _ in every_kill(tmp_path, prepare, work, base):
         warned = []
         cache = TensorCache(folder, warned.append)
-        assert temporaries(folder) == [], f"left over at {call}"
         state = tree(folder) if folder.exists() else {}
         assert state in ({}, before, after), f"torn at {call}"
+        assert base is InPlace or temporaries(folder) == [], f"left over at {call}"
         assert cache.get_folder_or_build("sources", KEY, build_source) == folder / place
         assert tree(folder) == after
-        assert bool(warned) == (damaged and state == before)
+        assert bool(warned) == (damaged and state == before), f"torn at {call}: {warned}"
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -282,6 +282,7 @@ def test_folder_mutant_is_caught(tmp_path):
         folder_survives(tmp_path, InPlace)
 
 
+@pytest.mark.slow
 def test_a_fit_killed_at_any_call_resumes_bitwise(toy, registry, tmp_path):
     """The real loop: interrupted anywhere in its checkpoints, it ends with the same weights and the same log."""
     from tlplat.model import TransferModel
