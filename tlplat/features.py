@@ -108,4 +108,4 @@ class FeatureStore:
 def _depths(backbone: Backbone, inputs: Inputs) -> dict[str, Tensor]:
     sizes = backbone.block_dims
     joined = apply_in_batches(lambda batch: torch.cat(backbone.depth_features(batch), dim=1), backbone, inputs)
-    return {str(i): part.contiguous() for i, part in enumerate(joined.split(list(sizes), dim=1))}
+    return {str(i): part.contiguous() for i, part in enumerate(torch.split(joined, list(sizes), dim=1))}

@@ -103,7 +103,7 @@ def pretrain(
         save_source(folder, source)
 
     cache = TensorCache(context.cache, context.warn)
-    if context.dry and not cache.has("sources", key):
+    if context.dry and not cache.has_folder("sources", key):
         context.warn(f"the source {name} is not in the cache: a run pretrains it first ({steps} steps)")
         blank = factory(**base.args)
         return SourceModel(name, base, blank.state_dict(), None, task.info(), preprocess, provenance)

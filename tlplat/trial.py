@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,9 +129,8 @@ class Candidate(ABC):
 class BaselineCandidate(Candidate):
     """A baseline of the domain, or the task's trivial one."""
 
-    family: ClassVar[Family] = "baseline"
-
     def __init__(self, baseline: Baseline) -> None:
+        self.family = "baseline"
         self.baseline, self.name, self.summary = baseline, baseline.name, baseline.summary
         self.transfers, self.source, self.hyperparameters = False, None, {}
 
@@ -326,4 +325,4 @@ def multiply_adds(model: TransferModel, rows: Rows) -> float:
     batch = rows.examples.inputs.take(rows.index[:1])
     with torch.no_grad(), counter:
         model(batch)
-    return cast(int, counter.get_total_flops()) / 2
+    return counter.get_total_flops() / 2
