@@ -108,9 +108,11 @@ class RunConfig(Table):
     seed: Seed = Field(default=0, description="first seed: initialisation, order, folds")
     data_seed: Seed = Field(default=0, description="decides which rows are labelled")
     out: FilePath | None = Field(default=None, description="the run directory; default runs/<domain>-<time>-<hash>")
-    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = Field(default=None, description="CPU threads")
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = Field(
+        default=None, description="CPU threads; default: all"
+    )
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,3})?)$")] = Field(
-        default="cpu", description="cpu, cuda or cuda:N"
+        default="cpu", description="where tensors live: cpu, cuda or cuda:N"
     )
     deterministic: Switch = Field(default=False, description="deterministic kernels only")
     offline: Switch = Field(default=False, description="no network: assets must be in the cache")

@@ -1,0 +1,89 @@
+"""What each exception means to a user: code, exit code, fix."""
+
+from __future__ import annotations
+
+import errno
+
+import click
+
+from tlplat.cli.signals import TerminatedError
+from tlplat.errors import (
+    ResourceError,
+    RunInterruptedError,
+    RunTerminatedError,
+    TlplatError,
+    UsageError,
+)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENAMETOOLONG)
+RESUME = "`tlplat resume RUN` goes on with an interrupted run (RUN: its folder, the newest in runs/ or that of --out)"
+
+
+class ToldError(Exception):
+    """Carries an error whose JSON is already on stdout, inside a larger document."""
+
+    def __init__(self, error: TlplatError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def is_broken_pipe(error: BaseException) -> bool:
+    """Whether the reader of stdout went away, as ``head`` does: no error of ours."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+def explain(error: BaseException) -> TlplatError:
+    """``error`` as the TlplatError to show."""
+    if isinstance(error, TlplatError):
+        return error
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, TerminatedError):
+        return RunTerminatedError("TL-TERMINATED", "interrupted by SIGTERM", fix=RESUME)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return RunInterruptedError("TL-INTERRUPTED", "interrupted", fix=RESUME)
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return ResourceError(
+            "TL-OOM", "out of memory", fix="close other programs, or lower train.batch_size (--set train.batch_size=8)"
+        )
+    if isinstance(error, OSError) and error.errno in FULL + REFUSED:
+        return _system(error)
+    return _bug(error)
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "tlplat"
+    return UsageError("TL-USAGE", message, fix=f"see `{path} --help`")
+
+
+def _system(error: OSError) -> ResourceError:
+    where = str(error.filename) if error.filename is not None else "the output"
+    if error.errno in FULL:
+        return ResourceError(
+            "TL-IO-ENOSPC",
+            f"No space left on the device of {where}; what was to be written there is not complete",
+            where=where,
+            fix="free some space, or write to another disk, and run the command again",
+        )
+    return ResourceError(
+        "TL-IO",
+        f"{error.strerror}: {where}",
+        where=where,
+        fix="check the folder's owner and permissions (`tlplat doctor` shows those of the cache), then try again",
+    )
+
+
+def _bug(error: BaseException) -> TlplatError:
+    last, trace = None, error.__traceback__
+    while trace is not None:
+        last = f"{trace.tb_frame.f_globals.get('__name__', '?')}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return TlplatError(
+        "TL-BUG",
+        f"unexpected {type(error).__name__}: {error}",
+        where=last,
+        fix="set TLPLAT_DEBUG=1 for the traceback, and report it with the output of `tlplat doctor`",
+    )
