@@ -50,6 +50,14 @@ def registry(toy):
     return plugins.load("tasks", None, made)
 
 
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """An empty folder for little distributions, on the path of this process and its children."""
+    from site_of import Site
+
+    return Site(tmp_path / "site", monkeypatch)
+
+
 @pytest.fixture(autouse=True)
 def _threads():
     import torch

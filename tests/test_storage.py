@@ -106,7 +106,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path):
     write_tensors(path, {"a": torch.arange(3.0), "b": torch.ones(2, dtype=torch.uint8)}, {"key": "abc"})
     content = path.read_bytes()
     for place in range(len(content)):
-        for bit in range(8):
+        for bit in {place % 8, 5}:  # bit 5 turns a letter into the same letter in the other case
             changed = bytearray(content)
             changed[place] ^= 1 << bit
             path.write_bytes(changed)
