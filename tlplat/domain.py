@@ -135,6 +135,9 @@ class Domain(ABC):
     tasks: ClassVar[Mapping[str, str]] = {}
     """Demo tasks by name, with a line of description."""
 
+    def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
+        """Refuse bad data of the user's before a source is loaded or pretrained; default: :meth:`target` finds out."""
+
     @abstractmethod
     def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
         """The target task, its rows encoded as ``source.preprocess`` says, checked, split."""
