@@ -292,6 +292,7 @@ def reader(root, keys, barrier, results):
     results.put(("digests", found))
 
 
+@pytest.mark.slow
 def test_eight_processes_fill_each_key_once(tmp_path):
     """8 processes x 125 keys: 1000 reads, none torn."""
     context = multiprocessing.get_context("forkserver")
@@ -311,6 +312,7 @@ def test_eight_processes_fill_each_key_once(tmp_path):
     assert {(tmp_path / f"{key}.computed").read_bytes() for key in keys} == {b"x"}
 
 
+@pytest.mark.slow
 def test_a_reader_beside_a_writer_never_sees_a_torn_file(tmp_path):
     stop = tmp_path / "stop"
     code = (

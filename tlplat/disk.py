@@ -187,7 +187,7 @@ def clean_temporaries(folder: Path) -> list[Path]:
         for name in [n for n in (*folders, *files) if is_temporary(n)]:
             path = Path(parent, name)
             with suppress(OSError):
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     if _hold(descriptor):
                         if name in folders:
