@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from typing import Any
@@ -165,8 +164,12 @@ def undefined() -> dict[str, Any]:
     failed = document["candidates"][5]
     failed |= {"seeds": [], "curves": [], "seconds": nan, "note": "failed: the loss is not finite at step 12"}
     document["verdict"] |= {
-        "outcome": "ties", "difference": nan, "interval": [nan, nan], "adaptation": None, "against_scratch": None,
-    }  # fmt: skip
+        "outcome": "ties",
+        "difference": nan,
+        "interval": [nan, nan],
+        "adaptation": None,
+        "against_scratch": None,
+    }
     document["details"] = {"l2sp": {"roc": [{"label": "start codon", "points": [], "auroc": nan}], "ece": nan}}
     return document
 
@@ -194,7 +197,10 @@ HOSTILE = "<script src=//evil.example/x.js>alert(1)</script>\"'&\x1b[31m\u202e\x
 def hostile() -> dict[str, Any]:
     """Every text of the document is an attack on the page, the terminal or the card."""
     document = _poisoned(sample())
-    document["schema_version"] = 1
+    for c in document["candidates"]:
+        c["title"] = c["title"] or HOSTILE
+        c["note"] = HOSTILE
+    assert isinstance(document, dict)
     return document
 
 
@@ -219,8 +225,20 @@ def long_names() -> dict[str, Any]:
 
 ALL = {
     f.__name__: f
-    for f in (sample, ties, hurts, ten_labels, many_labels, one_seed, undefined, lower_is_better, no_verdict, hostile, long_names)
-}  # fmt: skip
+    for f in (
+        sample,
+        ties,
+        hurts,
+        ten_labels,
+        many_labels,
+        one_seed,
+        undefined,
+        lower_is_better,
+        no_verdict,
+        hostile,
+        long_names,
+    )
+}
 
 
 def _candidate(row: tuple[Any, ...], seeds: int, rng: random.Random) -> dict[str, Any]:
@@ -274,21 +292,27 @@ def _curves(name: str, level: float, seeds: int, rng: random.Random) -> list[dic
 def _detail(names: list[str], right: float, rng: random.Random) -> dict[str, Any]:
     classes = len(names)
     confusion = [
-        [round(1200 * right) if i == j else round(1200 * (1 - right) / (classes - 1) * rng.uniform(0.2, 1.8))
-         for j in range(classes)]
+        [
+            round(1200 * right) if i == j else round(1200 * (1 - right) / (classes - 1) * rng.uniform(0.2, 1.8))
+            for j in range(classes)
+        ]
         for i in range(classes)
-    ]  # fmt: skip
+    ]
     curves = [names[1]] if classes == 2 else names
     bins = [0.55, 0.65, 0.75, 0.85, 0.95]
     return {
         "confusion": confusion,
-        "roc": [{"label": label, "points": _roc(right + 0.02 * i / classes), "auroc": right + 0.03} for i, label in enumerate(curves)],
+        "roc": [
+            {"label": label, "points": _roc(right + 0.02 * i / classes), "auroc": right + 0.03}
+            for i, label in enumerate(curves)
+        ],
         "calibration": [
-            {"predicted": p, "observed": min(1.0, p + rng.uniform(-0.07, 0.03)), "count": 150 + 900 * (p > 0.9)} for p in bins
+            {"predicted": p, "observed": min(1.0, p + rng.uniform(-0.07, 0.03)), "count": 150 + 900 * (p > 0.9)}
+            for p in bins
         ],
         "ece": 0.0312 + 0.1 * (1 - right),
         "note": "seed 0",
-    }  # fmt: skip
+    }
 
 
 def _roc(sharpness: float) -> list[list[float]]:
@@ -312,13 +336,13 @@ def _data_card() -> dict[str, Any]:
 
 
 def _poisoned(value: Any, key: str = "") -> Any:
-    kept = {"family", "outcome", "winner", "reference", "recommended", "key", "candidate", "trial", "kind"}
+    """Every text and every free key with the attack before it, save those that must be known words or keys."""
     if isinstance(value, dict):
-        return {k if key in FIXED else f"{k}{HOSTILE}" if key in OPEN else k: _poisoned(v, k) for k, v in value.items()}
+        return {f"{HOSTILE}{k}" if key in FREE else k: _poisoned(v, k) for k, v in value.items()}
     if isinstance(value, list):
         return [_poisoned(v, key) for v in value]
-    return HOSTILE + value if isinstance(value, str) and key not in kept else copy.copy(value)
+    return HOSTILE + value if isinstance(value, str) and key not in KNOWN_WORDS else value
 
 
-FIXED = {"details", "verdict", "task"}
-OPEN = {"data_card", "source_card", "environment", "hyperparameters", "window", "rows", "balance"}
+KNOWN_WORDS = {"family", "outcome", "winner", "reference", "recommended", "key", "candidate", "trial"}
+FREE = {"data_card", "source_card", "environment", "hyperparameters", "config", "window", "rows", "balance", "versions"}
