@@ -32,7 +32,7 @@ class CodonFrames(Backbone):
 
     name: ClassVar[str] = "genomics-codon-frames"
 
-    def __init__(self, hidden: int = 64, width: int = 32, scale: float = 10.0) -> None:
+    def __init__(self, hidden: int = 64, width: int = 64, scale: float = 10.0) -> None:
         super().__init__()
         self.hidden, self.width, self.scale = hidden, width, scale
         self.blocks = nn.ModuleDict({"usage": FrameLayer(CODONS, hidden), "context": FrameLayer(hidden, width)})
@@ -70,15 +70,12 @@ def codon_frequencies(tokens: Tensor) -> Tensor:
     Frames 0 to 2 are on the given strand, 3 to 5 on its reverse complement; a frame without a codon is all zero.
     """
     forward = tokens.long()
-    found = []
-    for strand in (forward, complement(forward).flip(1)):
-        whole = (strand < OTHER).long()
-        code = 16 * strand[:, :-2] + 4 * strand[:, 1:-1] + strand[:, 2:]
-        valid = whole[:, :-2] * whole[:, 1:-1] * whole[:, 2:]
-        code = torch.where(valid.bool(), code, CODONS)
-        for frame in range(3):
-            counts = torch.zeros(len(tokens), CODONS + 1, device=tokens.device)
-            codons = code[:, frame::3]
-            found.append(counts.scatter_add_(1, codons, torch.ones_like(codons, dtype=counts.dtype))[:, :CODONS])
-    counts = torch.stack(found, dim=1)
+    strands = torch.stack([forward, complement(forward).flip(1)], dim=1)
+    code = 16 * strands[..., :-2] + 4 * strands[..., 1:-1] + strands[..., 2:]
+    whole = (strands < OTHER).long()
+    valid = whole[..., :-2] * whole[..., 1:-1] * whole[..., 2:]
+    frame = torch.arange(code.shape[2], device=tokens.device) % 3 + 3 * torch.arange(2, device=tokens.device)[:, None]
+    place = (frame * CODONS + code.clamp(max=CODONS - 1)).flatten(1)
+    counts = torch.zeros(len(tokens), FRAMES * CODONS, device=tokens.device)
+    counts = counts.scatter_add_(1, place, valid.flatten(1).float()).view(-1, FRAMES, CODONS)
     return counts / counts.sum(dim=2, keepdim=True).clamp(min=1)

@@ -95,23 +95,32 @@ class GenomicsDomain(Domain):
         preprocess = Preprocess.from_json(source.preprocess)
         if data.path is None:
             return self._demo(options, preprocess, source, context)
-        limits = Limits(bytes=options.max_data_mb * 1_000_000)
-        pool = userdata.labelled_rows(data.path, data, options.sequence, limits)
-        held = options.test_data and userdata.labelled_rows(options.test_data, data, options.sequence, limits)
-        split, tokens, ids = userdata.split_rows(pool, held, preprocess, context.data_seed)
-        raw = pool.labels + (held.labels if held else [])
+        rows, pool_size = _user_rows(options, data)
         known = source.task.labels if source.task else ()
-        task, targets = encode_labels([str(label) for label in raw], ids, known, options.classes)
-        settled = _settled(preprocess, max(map(len, tokens)))
-        rows, test = userdata.as_examples(tokens, ids, targets, split, settled)
-        card = userdata.data_card(data.path, tokens, split, settled)
+        task, targets = encode_labels([str(label) for label in rows.labels], rows.ids, known, options.classes)
+        settled = _settled(preprocess, max(map(len, rows.tokens)))
+        split = userdata.split_rows(rows, pool_size, targets, settled, context.data_seed)
+        pool, test = userdata.as_examples(rows, targets, split, settled)
+        card = userdata.data_card(data.path, rows, split, settled)
         if card["lengths"]["cropped_rows"]:
             context.warn(
-                f"{card['lengths']['cropped_rows']} of {len(ids)} sequences are longer than the source's window of "
-                f"{settled.length} bases and are cropped to their middle"
+                f"{card['lengths']['cropped_rows']} of {len(rows.ids)} sequences are longer than the source's window "
+                f"of {settled.length} bases and are cropped to their middle"
             )
         title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
-        return TargetTask(title, task, rows, test, settled.to_json(), card, "sequence cluster")
+        saved = {**settled.to_json(), "sequence_column": options.sequence, "max_data_mb": options.max_data_mb}
+        return TargetTask(title, task, pool, test, saved, card, "sequence cluster")
+
+    def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
+        """Read and check the user's data, labels and split, before a source is loaded or pretrained."""
+        if data.path is None:
+            if options.test_data is not None:
+                raise UsageError("TL-USAGE", "--test-data needs --data", fix="add --data FILE with the training rows")
+            return
+        rows, pool_size = _user_rows(options, data)
+        _, targets = encode_labels([str(label) for label in rows.labels], rows.ids, (), options.classes)
+        whole = Preprocess(max(map(len, rows.tokens)))
+        userdata.split_rows(rows, pool_size, targets, whole, context.data_seed)
 
     def _demo(self, options: Any, preprocess: Preprocess, source: SourceModel, context: DomainContext) -> TargetTask:
         make, labels, length = WINDOWS[options.task]
@@ -143,11 +152,28 @@ class GenomicsDomain(Domain):
         return [*found, OpenFrameLogistic(both_strands)] if coding else found
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
-        rows = userdata.read_rows(path, DataOptions(path=path), "sequence", Limits())
+        limits = _limits(preprocess.get("max_data_mb", 1024))
+        column = preprocess.get("sequence_column", "sequence")
+        rows = userdata.read_rows(path, DataOptions(path=path), column, limits)
         return rows.ids, Preprocess.from_json(preprocess).encode(rows.tokens)
 
     def assets(self) -> Sequence[Asset]:
         return ALL
+
+
+def _limits(megabytes: int) -> Limits:
+    return Limits(bytes=megabytes * 1_000_000)
+
+
+def _user_rows(options: GenomicsOptions, data: DataOptions) -> tuple[userdata.Rows, int]:
+    """All rows, pool first, and how many of them are the pool's: all where no file of test rows is given."""
+    assert data.path is not None
+    limits = _limits(options.max_data_mb)
+    pool = userdata.labelled_rows(data.path, data, options.sequence, limits)
+    if options.test_data is None:
+        return pool, len(pool.ids)
+    held = userdata.labelled_rows(options.test_data, data, options.sequence, limits)
+    return userdata.joined(pool, held), len(pool.ids)
 
 
 def _settled(preprocess: Preprocess, longest: int) -> Preprocess:

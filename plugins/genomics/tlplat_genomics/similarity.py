@@ -88,6 +88,13 @@ def connected(count: int, *links: tuple[Ints, Ints]) -> Ints:
     return np.asarray(np.unique(roots, return_inverse=True)[1], dtype=np.int64)
 
 
+def equal_links(values: Ints) -> tuple[Ints, Ints]:
+    """Edges that join the rows of each value."""
+    order = np.argsort(values, kind="stable")
+    same = values[order][1:] == values[order][:-1]
+    return order[:-1][same], order[1:][same]
+
+
 def _seed_length(bases: int) -> int:
     return max(10, min(15, math.ceil(math.log(max(1.0, bases**2 / 2e6), 4))))
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from tlplat.errors import DataError, Finding
 from tlplat_genomics.sequence import Tokens
-from tlplat_genomics.similarity import NEAR_COPY, Ints, Pairs, connected, similar_pairs
+from tlplat_genomics.similarity import NEAR_COPY, Ints, Pairs, connected, equal_links, similar_pairs
 from tlplat_genomics.windows import Windows
 
 BLOCK = 50_000
 """Bases of one region; neighbouring windows go to the same side of the split."""
+LEAST_BLOCKS = 40
+"""Small genomes get smaller regions, so that there are so many."""
 
 
 @dataclass(frozen=True)
@@ -42,32 +44,35 @@ def split_windows(windows: Windows, share: float, seed: int) -> Split:
     copies = pairs.near_copies()
     near = np.flatnonzero((windows.seqid[1:] == windows.seqid[:-1]) & (windows.begin[1:] - windows.begin[:-1] < length))
     in_gene = np.flatnonzero(windows.gene >= 0)
-    in_gene = in_gene[np.argsort(windows.gene[in_gene], kind="stable")]
-    same = windows.gene[in_gene][1:] == windows.gene[in_gene][:-1]
-    groups = connected(n, (copies.first, copies.second), (near, near + 1), (in_gene[:-1][same], in_gene[1:][same]))
-    _, block = np.unique(np.stack([windows.seqid, windows.begin // BLOCK]), axis=1, return_inverse=True)
+    first, second = equal_links(windows.gene[in_gene])
+    groups = connected(n, (copies.first, copies.second), (near, near + 1), (in_gene[first], in_gene[second]))
+    size = _block_size(windows)
+    _, block = np.unique(np.stack([windows.seqid, windows.begin // size]), axis=1, return_inverse=True)
     test = _by_majority(groups, _drawn(block.ravel(), share, seed))
     report = {
-        "by": f"regions of {BLOCK} bases; groups of overlapping, same-gene and near-copy windows stay together",
+        "by": f"regions of {size} bases; groups of overlapping, same-gene and near-copy windows stay together",
         "groups": int(groups.max(initial=-1) + 1),
         **leak_report(pairs, test),
     }
     return Split(test, groups, report)
 
 
-def split_sequences(sequences: Sequence[Tokens], given: Ints | None, share: float, seed: int) -> Split:
-    """About ``share`` of loose sequences as test rows, near-copies and equal ``given`` groups together."""
+def split_sequences(sequences: Sequence[Tokens], given: Ints, strata: Ints, share: float, seed: int) -> Split:
+    """About ``share`` of loose sequences as test rows, of each stratum alike.
+
+    Near-copies and rows of one ``given`` (n,) number stay together; a group counts to its first row's stratum.
+    """
     pairs = similar_pairs(sequences)
     copies = pairs.near_copies()
-    links = [(copies.first, copies.second)]
-    if given is not None:
-        order = np.argsort(given, kind="stable")
-        same = given[order][1:] == given[order][:-1]
-        links.append((order[:-1][same], order[1:][same]))
-    groups = connected(len(sequences), *links)
-    test = _drawn(groups, share, seed)
-    by = "groups of near-copies" + ("" if given is None else " and of the given group column")
-    return Split(test, groups, {"by": by, "groups": int(groups.max(initial=-1) + 1), **leak_report(pairs, test)})
+    groups = connected(len(sequences), (copies.first, copies.second), equal_links(given))
+    first = np.unique(groups, return_index=True)[1]
+    stratum = strata[first][groups]
+    test = np.zeros(len(sequences), dtype=bool)
+    for value in np.unique(stratum):
+        inside = np.flatnonzero(stratum == value)
+        test[inside] = _drawn(np.unique(groups[inside], return_inverse=True)[1], share, seed)
+    report = {"by": "clusters of near-copies and of given groups, for each class alike", **leak_report(pairs, test)}
+    return Split(test, groups, {**report, "groups": int(groups.max(initial=-1) + 1)})
 
 
 def check_split(sequences: Sequence[Tokens], test: NDArray[np.bool_], ids: Sequence[str]) -> Split:
@@ -139,6 +144,12 @@ def _drawn(group: Ints, share: float, seed: int) -> NDArray[np.bool_]:
     chosen = np.zeros(len(size), dtype=bool)
     chosen[order[(before < wanted) & (np.abs(filled - wanted) <= np.abs(before - wanted))]] = True
     return np.asarray(chosen[group])
+
+
+def _block_size(windows: Windows) -> int:
+    ends = np.zeros(int(windows.seqid.max(initial=0)) + 1, dtype=np.int64)
+    np.maximum.at(ends, windows.seqid, windows.begin)
+    return int(min(BLOCK, max(windows.tokens.shape[1], ends.sum() // LEAST_BLOCKS)))
 
 
 def _by_majority(groups: Ints, test: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from tlplat_genomics.labels import header_value, lookup, need_labels, table_labe
 from tlplat_genomics.preprocess import Preprocess
 from tlplat_genomics.readers import format_of, read_records
 from tlplat_genomics.sequence import Tokens, tokenize
-from tlplat_genomics.similarity import Ints
+from tlplat_genomics.similarity import Ints, connected, equal_links
 from tlplat_genomics.split import Split, check_split, split_sequences
 from tlplat_genomics.strict import Limits
 from tlplat_genomics.table import need_column, read_table
@@ -42,11 +42,11 @@ def read_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> R
         rows = _table_rows(path, data, sequence, limits)
     else:
         records = list(read_records(path, limits))
-        from_header = data.labels_from == "header"
+        key = "label" if data.labels_from == "header" else data.labels_from or data.target
         rows = Rows(
             ids=[r.id for r in records],
             tokens=[r.tokens() for r in records],
-            labels=[header_value(r) if from_header else None for r in records],
+            labels=[header_value(r, key) if key else None for r in records],
             groups=[header_value(r, data.group) if data.group else None for r in records],
         )
     separate = _labels_file(data)
@@ -72,34 +72,50 @@ def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) 
     return rows
 
 
-def split_rows(
-    pool: Rows, held: Rows | None, preprocess: Preprocess, data_seed: int
-) -> tuple[Split, list[Tokens], list[str]]:
-    """The split of the user's rows: given by a file of test rows, which must not leak, or made here by clusters."""
+def joined(pool: Rows, held: Rows | None) -> Rows:
+    """Pool rows, then test rows."""
     if held is None:
-        return split_sequences(pool.tokens, _groups(pool, preprocess), TEST_SHARE, data_seed), pool.tokens, pool.ids
-    tokens, ids = pool.tokens + held.tokens, pool.ids + held.ids
-    test = np.arange(len(ids)) >= len(pool.ids)
-    return check_split(tokens, test, ids), tokens, ids
+        return pool
+    return Rows(pool.ids + held.ids, pool.tokens + held.tokens, pool.labels + held.labels, pool.groups + held.groups)
 
 
-def as_examples(
-    tokens: Sequence[Tokens], ids: Sequence[str], targets: torch.Tensor, split: Split, preprocess: Preprocess
-) -> tuple[Examples, Examples]:
+def split_rows(rows: Rows, pool_size: int, targets: torch.Tensor, preprocess: Preprocess, data_seed: int) -> Split:
+    """The split: after ``pool_size`` rows where test rows came in a file of their own, else made here by clusters.
+
+    Raises:
+        DataError TL-LEAK-DUP, TL-LEAK-HOMOLOG: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters.
+    """
+    if pool_size < len(rows.ids):
+        return check_split(rows.tokens, np.arange(len(rows.ids)) >= pool_size, rows.ids)
+    split = split_sequences(rows.tokens, _groups(rows, preprocess), targets.numpy(), TEST_SHARE, data_seed)
+    for label in np.unique(targets.numpy()).tolist():
+        inside = split.test[targets.numpy() == label]
+        if inside.all() or not inside.any():
+            raise DataError(
+                "TL-DATA-CLASS-SMALL",
+                f"the {len(inside)} sequences of a class form one cluster of near-copies (class number {label}), and a "
+                "cluster cannot be split between training and test",
+                found=f"{split.report['groups']} clusters among {len(rows.ids)} sequences",
+                fix="add sequences of that class that are not near-copies of each other",
+            )
+    return split
+
+
+def as_examples(rows: Rows, targets: torch.Tensor, split: Split, preprocess: Preprocess) -> tuple[Examples, Examples]:
     """Pool and test rows."""
     groups = torch.from_numpy(split.groups)
-    everything = Examples(preprocess.encode(tokens), targets, ids, groups, groups)
+    everything = Examples(preprocess.encode(rows.tokens), targets, rows.ids, groups, groups)
     pool, test = (torch.from_numpy(np.flatnonzero(side)) for side in (~split.test, split.test))
     return everything.select(pool), everything.select(test)
 
 
-def data_card(path: Path, tokens: Sequence[Tokens], split: Split, preprocess: Preprocess) -> dict[str, Any]:
+def data_card(path: Path, rows: Rows, split: Split, preprocess: Preprocess) -> dict[str, Any]:
     return {
         "file": path.name,
-        "rows": len(tokens),
+        "rows": len(rows.ids),
         "pool_rows": int((~split.test).sum()),
         "test_rows": int(split.test.sum()),
-        "lengths": preprocess.fitted(tokens),
+        "lengths": preprocess.fitted(rows.tokens),
         "split": split.report,
     }
 
@@ -137,16 +153,21 @@ def _labels_file(data: DataOptions) -> Path | None:
 
 def _groups(rows: Rows, preprocess: Preprocess) -> Ints:
     """(n,) numbers: rows of one given group, and rows that are equal once cropped, share a number."""
-    names: dict[object, int] = {}
-    if any(g is not None for g in rows.groups):
-        missing = [i for i, g in enumerate(rows.groups) if not g]
-        if missing:
-            raise DataError(
-                "TL-DATA-COLUMN",
-                f"{len(missing)} of {len(rows.ids)} sequences have no group",
-                where=rows.ids[missing[0]],
-                fix="give every row a group (a column, or group=x in the title), or leave --group out",
-            )
-        return np.array([names.setdefault(g, len(names)) for g in rows.groups], dtype=np.int64)
+    missing = [i for i, g in enumerate(rows.groups) if not g]
+    if 0 < len(missing) < len(rows.groups):
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{len(missing)} of {len(rows.ids)} sequences have no group",
+            where=rows.ids[missing[0]],
+            fix="give every row a group (a column, or group=x in the title), or leave --group out",
+        )
     windows = preprocess.encode(rows.tokens).tensor.numpy()
-    return np.array([names.setdefault(bytes(w), len(names)) for w in windows], dtype=np.int64)
+    links = [equal_links(_numbered([bytes(w) for w in windows]))]
+    if not missing:
+        links.append(equal_links(_numbered(rows.groups)))
+    return connected(len(rows.ids), *links)
+
+
+def _numbered(values: Sequence[object]) -> Ints:
+    names: dict[object, int] = {}
+    return np.array([names.setdefault(v, len(names)) for v in values], dtype=np.int64)
