@@ -21,7 +21,7 @@ LAYERS = [
     {"batches", "trainable", "features", "train", "modelio"},
     {"strategies", "trial", "evaluate", "pretrain"},
     {"selection"},
-    {"isolate", "requirement", "tomlfile", "config", "plugins", "resolve"},
+    {"isolate", "requirement", "tomlfile", "config", "installed", "loading", "plugins", "probe", "resolve"},
     {"rundir", "stage", "prediction"},
     {"summary", "report"},
     {"runner"},

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from tlplat.errors import PluginError, did_you_mean
+from tlplat.registry import singular
 
 GROUPS = ("domains", "strategies", "tasks", "commands", "observers")
 OFFICIAL_DOMAINS = ("finance", "genomics", "medicine", "nlp", "vision")
@@ -138,10 +139,6 @@ def nothing_installed(group: str) -> str:
     if group == "domains":
         return f"no domain plugin is installed; install one: pip install tlplat-genomics (also {_others('genomics')})"
     return f"no {singular(group)} plugin is installed; reinstall tlplat: pip install --force-reinstall tlplat"
-
-
-def singular(group: str) -> str:
-    return "strategy" if group == "strategies" else group.removesuffix("s")
 
 
 def canonical(name: str) -> str:

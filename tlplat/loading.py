@@ -16,7 +16,7 @@ from tlplat import __version__, hookspecs
 from tlplat.errors import PluginError, did_you_mean
 from tlplat.installed import PluginEntry, check_version
 from tlplat.isolate import kept_globals, stdout_to_stderr
-from tlplat.registry import KINDS, Registry
+from tlplat.registry import KINDS, Registry, singular
 
 MAX_RETURNED = 1000
 SPECIFIED = [name for name in vars(hookspecs) if name.startswith("tlplat_")]
@@ -67,7 +67,7 @@ def register(entry: PluginEntry, registry: Registry) -> None:
                     items = list(itertools.islice(returned, MAX_RETURNED))
             answers += [(kind, cls) for cls in _checked(entry, hook.name, items, contract)]
     if not any((kind, cls.name) == (entry.group, entry.name) for kind, cls in answers):
-        brought = ", ".join(f"{kind[:-1]} {cls.name!r}" for kind, cls in answers)
+        brought = ", ".join(f"{singular(kind)} {cls.name!r}" for kind, cls in answers)
         raise _broken(entry, f"tlplat_register_{entry.group}", brought or "nothing", f"a class named {entry.name!r}")
     for kind, cls in answers:
         registry.add(kind, cls, entry.owner, (entry.group, entry.name))

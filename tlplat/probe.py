@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
 from multiprocessing.connection import Connection
@@ -45,8 +46,7 @@ def _probe(
     there.close()
     try:
         if here.poll(timeout):
-            answer: PluginError | None = here.recv()
-            return answer
+            return _answer(here.recv_bytes())
         ended = f"took more than {timeout:g} seconds"
     except EOFError:
         child.join(timeout)
@@ -62,6 +62,14 @@ def _probe(
     )
 
 
+def _answer(data: bytes) -> PluginError | None:
+    error = json.loads(data).get("error")
+    if error is None:
+        return None
+    facts = {name: error[name] for name in ("fix", "where", "found", "expected")}
+    return PluginError(error["code"], error["message"], **facts)
+
+
 def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -74,6 +82,6 @@ def _load(entry: PluginEntry, answer: Connection) -> None:
     try:
         register(entry, Registry())
     except PluginError as error:
-        answer.send(error)
+        answer.send_bytes(json.dumps(error.to_json()).encode())
     else:
-        answer.send(None)
+        answer.send_bytes(b"{}")

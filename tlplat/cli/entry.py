@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -58,6 +57,8 @@ def _report(error: BaseException, as_json: bool) -> int:
     try:
         print(explained.render(), file=sys.stderr)
         if os.environ.get("TLPLAT_DEBUG") == "1":
+            import traceback
+
             traceback.print_exception(error)
         sys.stderr.flush()
     except OSError:  # nobody listens: the exit code remains

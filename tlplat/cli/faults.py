@@ -40,9 +40,9 @@ def explain(error: BaseException) -> TlplatError:
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, TerminatedError):
-        return RunTerminatedError("TL-TERMINATED", "interrupted by SIGTERM", fix=RESUME)
+        return RunTerminatedError("TL-TERMINATED", "interrupted by SIGTERM", fix=_resume(error))
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return RunInterruptedError("TL-INTERRUPTED", "interrupted", fix=RESUME)
+        return RunInterruptedError("TL-INTERRUPTED", "interrupted", fix=_resume(error))
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return ResourceError(
             "TL-OOM", "out of memory", fix="close other programs, or lower train.batch_size (--set train.batch_size=8)"
@@ -50,6 +50,12 @@ def explain(error: BaseException) -> TlplatError:
     if isinstance(error, OSError) and error.errno in FULL + REFUSED:
         return _system(error)
     return _bug(error)
+
+
+def _resume(error: BaseException) -> str:
+    """The command that goes on, where the run noted it on the error."""
+    noted = [note for note in getattr(error, "__notes__", ()) if note.startswith("tlplat resume ")]
+    return f"`{noted[0]}` goes on with the run" if noted else RESUME
 
 
 def _usage(error: click.ClickException) -> UsageError:

@@ -10,8 +10,8 @@ import click
 
 from tlplat import plugins
 from tlplat.cli.output import emit_json, write_table
-from tlplat.installed import metadata_fault, nothing_installed, singular
-from tlplat.registry import Registry
+from tlplat.installed import metadata_fault, nothing_installed
+from tlplat.registry import Registry, singular
 
 
 def rows(group: str | None = None) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ import click
 
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.output import emit_json, json_option
-from tlplat.errors import UsageError
 
 EPILOG = """\b
 Examples:
@@ -23,17 +22,9 @@ Examples:
 def command(run: Path, as_json: bool) -> None:
     """Show the table and the verdict of RUN, a run directory, and where its report.html lies."""
     from tlplat.cli.result import write_report
-    from tlplat.storage import read_json
+    from tlplat.report import load_report
 
-    place = run / "report" / "report.json"
-    if not place.is_file():
-        raise UsageError(
-            "TL-RUN-MISSING",
-            f"{run} holds no report",
-            where=str(place),
-            fix=f"finish the run first (`tlplat resume {run}`), or name the folder that `tlplat run` printed",
-        )
-    document = read_json(place)
+    document = load_report(run)
     if as_json:
         emit_json(document)
     else:

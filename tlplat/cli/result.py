@@ -34,7 +34,13 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
 
     from tlplat.report import print_table
 
-    console = Console(file=sys.stdout)
+    class Pipe(Console):
+        """Leaves a reader that goes away to :mod:`tlplat.cli.entry`; rich would exit with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise
+
+    console = Pipe(file=sys.stdout)
     print_table(report, console)
     console.print(f"model:  {folder / 'model'}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {folder / 'report' / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

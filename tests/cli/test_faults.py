@@ -1,0 +1,52 @@
+"""Exceptions become errors with a code, a place and a fix."""
+
+from __future__ import annotations
+
+import errno
+
+import click
+import pytest
+
+from tlplat.cli import completion, faults, signals
+from tlplat.errors import DataError
+
+CASES = [
+    (DataError("TL-DATA-X", "bad", fix="mend"), "TL-DATA-X", 3),
+    (click.UsageError("wrong"), "TL-USAGE", 2),
+    (KeyboardInterrupt(), "TL-INTERRUPTED", 130),
+    (signals.TerminatedError(), "TL-TERMINATED", 143),
+    (MemoryError(), "TL-OOM", 6),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "TL-OOM", 6),
+    (OSError(errno.ENOSPC, "No space left on device", "/x"), "TL-IO-ENOSPC", 6),
+    (OSError(errno.EDQUOT, "Quota exceeded", "/x"), "TL-IO-ENOSPC", 6),
+    (PermissionError(errno.EACCES, "Permission denied", "/x"), "TL-IO", 6),
+    (ZeroDivisionError("division by zero"), "TL-BUG", 1),
+    (SystemExit(3), "TL-BUG", 1),
+    (RecursionError("deep"), "TL-BUG", 1),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "exit_code"), CASES, ids=[f"{c[1]}-{type(c[0]).__name__}" for c in CASES])
+def test_each_exception_has_its_code(tlplat, monkeypatch, error, code, exit_code):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(completion.command, "callback", fail)
+    outcome = tlplat("completion", "bash")
+    assert (outcome.code, outcome.error) == (exit_code, code)
+
+
+def test_debug_shows_the_traceback_below_the_error(monkeypatch, capsys):
+    from tlplat.cli.entry import main
+
+    monkeypatch.setattr(completion.command, "callback", lambda **_: 1 / 0)
+    monkeypatch.setenv("TLPLAT_DEBUG", "1")
+    assert main(["completion", "bash"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("tlplat: error [TL-BUG]: unexpected ZeroDivisionError")
+    assert "Traceback" in err
+
+
+def test_the_path_of_the_file_is_named():
+    error = faults.explain(PermissionError(errno.EACCES, "Permission denied", "/x/y"))
+    assert error.where == "/x/y"
