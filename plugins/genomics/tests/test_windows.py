@@ -29,14 +29,23 @@ def test_decoys_match_strands(genome):
         assert windows.strand[windows.labels == label].sum() == 20
 
 
-def test_no_decoy_is_a_left_out_start(genome_text, write):
-    fasta, gff = genome_text(30)
-    pseudo = gff.replace("ID=CDS-3;", "ID=CDS-3;pseudo=true;")
-    genome = load_genome("g", write("g.fna", fasta), write("g.gff", pseudo))
-    left_out = genome.annotation.left_out_starts[("chr", "-")]
-    for seed in range(20):
-        windows = start_site_windows(genome, seed)
-        assert not left_out & {int(b) + 47 for b, r in zip(windows.begin, windows.strand, strict=True) if r}
+def test_no_decoy_is_a_left_out_start(write):
+    """Of three ATGs on each strand, one starts a gene, one a pseudogene, and one is a decoy."""
+    letters = list("AC" * 500)
+    places = {"+": (200, 400, 600), "-": (300, 500, 700)}
+    rows = []
+    for strand, (true, pseudo, other) in places.items():
+        for at in (true, pseudo, other):
+            letters[at : at + 3] = "ATG" if strand == "+" else "CAT"
+        for at, more in ((true, ""), (pseudo, ";pseudo=true")):
+            begin, end = (at + 1, at + 30) if strand == "+" else (at - 26, at + 3)
+            rows.append(f"chr\tt\tCDS\t{begin}\t{end}\t.\t{strand}\t0\tID=g{at}{more}\n")
+    genome = load_genome("g", write("g.fna", ">chr\n" + "".join(letters) + "\n"), write("g.gff", "".join(rows)))
+    assert genome.annotation.left_out_starts == {("chr", "+"): {400}, ("chr", "-"): {500}}
+    windows = start_site_windows(genome, 0)
+    codons = windows.begin + np.where(windows.strand, 47, 50)
+    assert sorted(codons[windows.labels == 0].tolist()) == [600, 700]
+    assert sorted(codons[windows.labels == 1].tolist()) == [200, 300]
 
 
 def test_other_start_codons_are_left_out(genome_text, write):

@@ -36,8 +36,6 @@ def band_identity(left: Tokens, right: Tokens, lengths: NDArray[np.int64]) -> ND
         delete = np.concatenate([row[:, 1:], np.full((pairs, 1), far)], axis=1) + 1
         best = np.minimum(change, delete)
         best[:, shift + i - BAND < 0] = far
-        if i <= BAND:
-            best[:, BAND - i] = i
         row = np.minimum.accumulate(best - shift, axis=1) + shift
         ended = lengths == i
         distance[ended] = row[ended, BAND]
