@@ -14,7 +14,7 @@ FILES = sorted(CORE.rglob("*.py"))
 LAYERS = [
     {"errors", "__init__"},
     {"registry", "progress", "disk", "manifest", "tensorfile", "storage", "ops", "hookspecs"},
-    {"data.examples", "data.__init__", "plan", "metrics", "origins", "assets"},
+    {"data.examples", "data.__init__", "plan", "metrics", "origins", "archives", "pipdownload", "fetching", "assets"},
     {"model"},
     {"edits", "tasks.base", "cache", "checkpoint"},
     {"tasks", "domain", "strategy", "data.splits", "data.quality"},

@@ -40,6 +40,7 @@ class Gradients:
         self, model: TransferModel, task: Task, precision: str, parts: int, warn: Callable[[str], None]
     ) -> None:
         self.model, self.task, self.warn = model, task, warn
+        self.parameters = list(model.parameters())
         self.autocast = precision == "bfloat16"
         self.parts = parts if task.loss_unit == "row" else 1
 
@@ -65,7 +66,8 @@ class Gradients:
                 )
 
     def _attempt(self, index: Tensor, train: Examples, behaviours: Sequence[Behaviour], seed: int) -> float:
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         device = model_device(self.model)
         seed_default(seed, device)
         generator = torch.Generator().manual_seed(seed)

@@ -25,7 +25,7 @@ def apply_in_batches(
 
     Every batch but the last has the same size, and a row's result does not depend on its neighbours' content.
     """
-    training = {name: m.training for name, m in module.named_modules()}
+    modes = [(m, m.training) for m in module.modules()]
     module.eval()
     device = model_device(module)
     try:
@@ -34,8 +34,8 @@ def apply_in_batches(
             for i in range(0, len(inputs), batch_size)
         ]
     finally:
-        for name, m in module.named_modules():
-            m.training = training.get(name, m.training)
+        for m, training in modes:
+            m.training = training
     return torch.cat(parts)
 
 

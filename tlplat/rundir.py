@@ -17,7 +17,7 @@ from tlplat.data.examples import Examples
 from tlplat.data.splits import Fold
 from tlplat.errors import TlplatError, UsageError
 from tlplat.modelio import package_versions
-from tlplat.storage import lock, read_json, write_bytes, write_json
+from tlplat.storage import clean_temporaries, lock, read_json, write_bytes, write_json
 
 PACKAGES = ("tlplat", "torch", "numpy", "scikit-learn", "safetensors", "peft", "biopython")
 
@@ -29,6 +29,13 @@ def new_folder(domain: str, digest: str, out: Path | None) -> Path:
         UsageError TL-OUT-EXISTS: the folder holds something already.
     """
     folder = out or Path("runs") / f"{domain}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}"
+    check_unused(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_unused(folder: Path) -> None:
+    """Raise UsageError TL-OUT-EXISTS where the folder holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             "TL-OUT-EXISTS",
@@ -36,14 +43,13 @@ def new_folder(domain: str, digest: str, out: Path | None) -> Path:
             where=str(folder),
             fix=f"name another --out, remove the folder, or go on with it: tlplat resume {folder}",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[None]:
     """Hold the folder's lock and keep status.json: running, then complete, failed or interrupted."""
     with lock(folder / ".lock"):
+        clean_temporaries(folder)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         _status(folder, "running", started)
         try:

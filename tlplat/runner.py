@@ -20,7 +20,7 @@ from tlplat.plan import json_hash
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.report import model_card, write_report
-from tlplat.rundir import environment, new_folder, running, status, write_data
+from tlplat.rundir import check_unused, environment, new_folder, running, status, write_data
 from tlplat.selection import Final, Search, Validated
 from tlplat.stage import Stage, load_registry, prepare
 from tlplat.storage import check_manifest, read_json, write_json, write_manifest, write_text
@@ -48,11 +48,13 @@ def run(config: RunConfig, registry: Registry, report: Reporter, origins: Mappin
         TlplatError: of data, source or training; what was done stays in the folder, and :func:`resume` goes on.
     """
     text = to_toml(config)
+    if config.out is not None:
+        check_unused(config.out)
     stage = prepare(config, registry, report)
     folder = new_folder(config.domain, json_hash(text), config.out)
     write_text(folder / "config.toml", text)
     write_json(folder / "env.json", {**environment(config.device), "config_origins": dict(origins or {})})
-    return _carry_out(folder, stage, report)
+    return carry_out(folder, stage, report)
 
 
 def resume(folder: Path, report: Reporter) -> Run:
@@ -64,7 +66,7 @@ def resume(folder: Path, report: Reporter) -> Run:
     if status(folder)["state"] == "complete":
         return Run(folder, read_json(folder / "report" / "report.json"))
     config = from_toml(folder / "config.toml")
-    return _carry_out(folder, prepare(config, load_registry(config), report), report)
+    return carry_out(folder, prepare(config, load_registry(config), report), report)
 
 
 def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, Any]:
@@ -91,7 +93,8 @@ def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[s
     }
 
 
-def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
+def carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
+    """Search, final fits, verdict, model and report of a prepared stage in a folder that has config.toml and env.json."""
     with running(folder):
         config, task, test = stage.config, stage.target.task, stage.target.test
         env = read_json(folder / "env.json")
@@ -107,6 +110,7 @@ def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
         leader = next(f for f in finalists if f.key == verdict.winner)
         _publish_model(folder, leader.finals[0].validated, result)
         write_report(folder, result)
+    result = read_json(folder / "report" / "report.json")
     plugins.notify({"event": "run_complete", "folder": str(folder), "report": result})
     return Run(folder, result)
 

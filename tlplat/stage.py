@@ -57,9 +57,12 @@ def load_registry(config: RunConfig) -> Registry:
     return plugins.load("tlplat.tasks", None, registry)
 
 
-def prepare(config: RunConfig, registry: Registry, report: Reporter, *, dry: bool = False) -> Stage:
+def prepare(
+    config: RunConfig, registry: Registry, report: Reporter, *, source: SourceModel | None = None, dry: bool = False
+) -> Stage:
     """Load (or pretrain) the source, read, check and split the target, and list the candidates.
 
+    ``source``, where given, stands in for the one that the configuration names.
     ``dry`` trains nothing: a source that is not in the cache stands in with random weights, and a warning says so.
     """
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
@@ -77,7 +80,7 @@ def prepare(config: RunConfig, registry: Registry, report: Reporter, *, dry: boo
         report=report,
     )
     options = _domain_options(domain, config)
-    source = domain.source(config.source or domain.sources()[0].name, options, context)
+    source = source or domain.source(config.source or domain.sources()[0].name, options, context)
     data = DataOptions(**config.data.model_dump())
     target = domain.target(options, data, source, context)
     wanted = config.labels if config.labels is not None or data.path else domain.default_labels

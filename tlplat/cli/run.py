@@ -41,7 +41,7 @@ def command(ctx: click.Context, /, dry_run: bool, quiet: bool, as_json: bool, **
     with stdout_to_stderr():
         registry = load_registry(found.config)
         if not dry_run:
-            result = runner.run(found.config, registry, report)
+            result = runner.run(found.config, registry, report, found.origins)
         else:
             plan = runner.plan_only(found.config, registry, report)
     if dry_run:
