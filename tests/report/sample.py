@@ -15,7 +15,7 @@ CANDIDATES = [
     ("l2sp", "fine-tuning pulled to the source", "parameter", True, 0.931, 52_482, 52_482, 1_310_000, 16.4),
     ("truncate", "truncation at the best depth", "structural", True, 0.903, 98, 21_634, 720_000, 3.3),
     ("lora", "low-rank adapters", "structural", True, 0.924, 4_226, 56_578, 1_420_000, 17.8),
-    ("zero_shot", "the source's own head", "parameter", True, 0.917, 0, 52_482, 1_310_000, 0.2),
+    ("zero_shot", "the source's own head", "baseline", True, 0.917, 0, 52_482, 1_310_000, 0.2),
     ("scratch", "same network from random weights", "baseline", False, 0.851, 52_482, 52_482, 1_310_000, 14.8),
     ("onehot_logistic", "one-hot logistic regression", "baseline", False, 0.858, 401, 401, 400, 0.6),
     ("majority", "majority class", "baseline", False, 0.5, 0, 0, 0, 0.0),
@@ -250,7 +250,7 @@ def _candidate(row: tuple[Any, ...], seeds: int, rng: random.Random) -> dict[str
     return {
         "key": name,
         "strategy": name,
-        "title": title if family == "baseline" and name != "scratch" else None,
+        "title": title if not transfers and name != "scratch" else None,
         "summary": f"A made-up summary of {title}.",
         "source": "ecoli-start-cnn" if transfers else None,
         "family": family,

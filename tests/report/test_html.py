@@ -6,7 +6,7 @@ import pytest
 from report import sample
 from report.page import parse
 
-from tlplat.report import words
+from tlplat.report import model_card, words
 from tlplat.report.document import Report
 from tlplat.report.html import breakable, confusion, look_up, render, whole
 
@@ -91,7 +91,7 @@ def test_every_figure_is_the_documents(name, trees):
             shown.add(pointer)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 assert text in (words.general(value), "n/a", "none"), pointer
-            elif text != "under 0.1 s":
+            elif text != "<0.1 s":
                 said, half = value_of(text)
                 points = pointer.startswith("/verdict/") and "level" not in pointer and document["metric"]["name"] in (
                     "auroc", "accuracy",
@@ -135,6 +135,17 @@ def test_the_order_of_the_table_and_its_marks(trees):
     assert tags["l2sp"] == ["best with transfer", "use this"]
     assert tags["one-hot logistic regression"] == ["best without"]
     assert {r.attributes["class"].split()[0] for r in rows} == {"transfer", "baseline"}
+
+
+def test_a_source_used_untouched_is_not_called_a_baseline(trees):
+    table = next(n for n in trees["sample"].all("table") if "candidates" in n.attributes["class"])
+    families = {next(r.all("span")).text: next(r.all("td")).text for r in list(table.all("tr"))[1:]}
+    assert families["zero_shot"] == "source as is"
+    assert families["scratch"] == "baseline"
+    assert families["lora"] == "structural"
+    document = sample.sample()
+    document["verdict"] |= {"winner": "zero_shot", "recommended": "zero_shot", "adaptation": None}
+    assert "| strategy | zero_shot (source as is) |" in model_card(document)
 
 
 def test_lower_is_better_is_said_and_sorted(trees):

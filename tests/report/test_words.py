@@ -27,7 +27,7 @@ LOSS = words.KNOWN["log_loss"]
         (words.compact(999_999), "1 M"),
         (words.compact(0), "0"),
         (words.compact(401), "401"),
-        (words.duration(0.02), "under 0.1 s"),
+        (words.duration(0.02), "<0.1 s"),
         (words.duration(9.96), "10 s"),
         (words.duration(80), "1 min 20 s"),
         (words.duration(59.7), "1 min"),

@@ -99,7 +99,7 @@ def _model(report: Report, model: CandidatePart | None) -> str:
     if model is None:
         return "This run made no transferred model."
     rows: list[tuple[str, str]] = [
-        ("strategy", f"{md(model.strategy)}, {model.family} transfer"),
+        ("strategy", f"{md(model.strategy)} ({words.family(model)})"),
         ("what it does", md(model.summary or "")),
         ("source", md(model.source or "")),
         ("weights trained", f"{words.count(model.trained_parameters)} of {words.count(model.total_parameters)}"),
@@ -134,7 +134,7 @@ def _evaluation(report: Report) -> str:
         ours = report.verdict is not None and c.key == report.verdict.winner
         name = f"**{md(words.called(c))}** (this model)" if ours else md(words.called(c))
         figure = words.score(c.mean) + (f" {words.interval(c.interval)}" if c.mean is not None else "")
-        rows.append((name, c.family, md(figure), words.compact(c.trained_parameters), words.duration(c.seconds)))
+        rows.append((name, words.family(c), md(figure), words.compact(c.trained_parameters), words.duration(c.seconds)))
     higher = "Higher" if report.metric.higher_is_better else "Lower"
     meaning = " " + md(f"{metric.title[0].upper()}{metric.title[1:]}: {metric.meaning}.") if metric.meaning else ""
     return f"On the test rows, mean of the seeds. {higher} is better.{meaning}\n\n" + table(head, rows)

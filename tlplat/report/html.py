@@ -154,6 +154,7 @@ def _environment() -> Environment:
         "pointer": lambda key: str(key).replace("~", "~0").replace("/", "~1"),
         "whole": whole,
         "called": words.called,
+        "family": words.family,
         "title_of": words.title_of,
         "percent": words.percent,
         "key_of": views.key_of,

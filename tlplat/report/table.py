@@ -87,7 +87,7 @@ def _cells(candidate: CandidatePart, report: Report) -> list[str]:
     note = f" ({candidate.note})" if candidate.note else ""
     return [
         f"{marks or '  '}{words.called(candidate)}{note}",
-        candidate.family,
+        words.family(candidate),
         figure,
         words.compact(candidate.trained_parameters),
         words.compact(candidate.inference_cost),

@@ -109,11 +109,11 @@ def compact(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``0.4 s``, ``12 s``, ``1 min 20 s``, ``2 h 5 min``."""
+    """``<0.1 s``, ``0.4 s``, ``12 s``, ``1 min 20 s``, ``2 h 5 min``."""
     if seconds is None:
         return NONE
     if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s" if seconds > 0 else "0 s"
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "<0.1 s" if seconds > 0 else "0 s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -141,6 +141,13 @@ def general(value: object) -> str:
         case float():
             return f"{value:.6g}" if math.isfinite(value) else NONE
     return str(value)
+
+
+def family(candidate: CandidatePart) -> str:
+    """The family as a reader sees it: a source used untouched is no baseline of the kind made without transfer."""
+    if candidate.transfers and candidate.family == "baseline":
+        return "source as is"
+    return candidate.family
 
 
 def called(candidate: CandidatePart) -> str:
