@@ -44,7 +44,7 @@ def checked(outcome: Outcome) -> Outcome:
     if outcome.code == 0:
         assert not outcome.error, outcome.err
     elif outcome.code != 141:
-        lines = [line for line in outcome.err.splitlines() if not line.startswith("tlplat: warning")]
+        lines = [line for line in outcome.err.splitlines() if not line.startswith(("tlplat: warning", "warning: "))]
         assert FIRST_LINE.match(lines[0]), outcome.err
         assert any(line.startswith("fix: ") for line in lines), outcome.err
     return outcome

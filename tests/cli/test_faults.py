@@ -50,3 +50,30 @@ def test_debug_shows_the_traceback_below_the_error(monkeypatch, capsys):
 def test_the_path_of_the_file_is_named():
     error = faults.explain(PermissionError(errno.EACCES, "Permission denied", "/x/y"))
     assert error.where == "/x/y"
+
+
+def test_an_error_in_the_core_under_a_plugin_is_the_cores(site, monkeypatch):
+    code = "def call(f): f()\ndef boom(): raise ValueError('boom')"
+    site.add("other-x", code, module="other_x_caller")
+    import other_x_caller
+
+    def core() -> None:
+        raise ValueError("core")
+
+    core = type(core)(core.__code__, {"__name__": "tlplat.train", "__builtins__": __builtins__})
+    for function, wanted in ((core, "TL-BUG"), (other_x_caller.boom, "TL-PLUGIN-CRASH")):
+        with pytest.raises(ValueError, match=r"core|boom") as caught:
+            other_x_caller.call(function)
+        caught.value.add_note("in epoch 2")
+        caught.value.add_note("tlplat resume runs/x")
+        error = faults.explain(caught.value)
+        assert error.code == wanted
+        assert "in epoch 2" in error.message
+    assert "'x' (other-x 1.0) failed in boom" in error.message
+    assert "`tlplat resume runs/x`" in error.fix
+
+
+def test_the_run_to_resume_is_named_where_it_is_known():
+    error = KeyboardInterrupt()
+    error.add_note("tlplat resume runs/x")
+    assert faults.explain(error).fix == "`tlplat resume runs/x` goes on with the run"

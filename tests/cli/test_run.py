@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from site_of import GOOD_STRATEGY
 
+RAISES = "raise NotImplementedError"
+PLANS = "from tlplat.strategies.full_ft import FullFineTuning as F; return F().plan(task, backbone, measured, budget)"
 SHORT = ["--strategy", "linear_probe", "--seeds", "1", "--set", "train.steps=5", "--threads", "1"]
 
 
@@ -162,6 +165,23 @@ class TestRun:
         text = tlplat("run", "--domain", "toy", *SHORT, "--dry-run").out
         assert "flag --strategy" in text
         assert "linear_probe" in text
+
+    def test_a_broken_or_noisy_strategy_does_not_disturb_a_run_that_does_not_need_it(self, tlplat, site):
+        site.add("other-x", "raise ImportError('no foo')")
+        site.add("other-y", "print('noise')\n" + GOOD_STRATEGY.format(name="y").replace(RAISES, PLANS), name="y")
+        flags = ["--dry-run", "--json", "--strategy", "auto", "--set", "train.steps=5"]
+        outcome = tlplat("run", "--domain", "toy", *flags)
+        assert outcome.code == 0, outcome.err
+        assert "y" in [c["name"] for c in outcome.document["candidates"]]
+        assert all(word in outcome.err for word in ("plugin 'x' (other-x 1.0)", "no foo", "disabled", "noise"))
+        outcome = tlplat("run", "--domain", "toy", "--strategy", "x")
+        assert (outcome.code, outcome.error) == (5, "TL-PLUGIN-LOAD")
+
+    def test_a_strategy_that_raises_is_blamed(self, tlplat, site):
+        site.add("other-x", GOOD_STRATEGY.format(name="x").replace(RAISES, "raise RuntimeError('boom')"))
+        outcome = tlplat("run", "--domain", "toy", "--strategy", "x", "--dry-run")
+        assert (outcome.code, outcome.error) == (5, "TL-PLUGIN-CRASH")
+        assert all(word in outcome.err for word in ("'x' (other-x 1.0)", "plan", "boom", "resume")), outcome.err
 
     def test_an_unmet_requirement_ends_with_8(self, tlplat):
         flags = [*SHORT, "--require", "auroc>=1.1", "--require", "auroc>=0", "--out", "out"]

@@ -8,12 +8,14 @@ import click
 
 from tlplat.cli.signals import TerminatedError
 from tlplat.errors import (
+    PluginError,
     ResourceError,
     RunInterruptedError,
     RunTerminatedError,
     TlplatError,
     UsageError,
 )
+from tlplat.installed import discover
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENAMETOOLONG)
@@ -49,7 +51,7 @@ def explain(error: BaseException) -> TlplatError:
         )
     if isinstance(error, OSError) and error.errno in FULL + REFUSED:
         return _system(error)
-    return _bug(error)
+    return _unexpected(error)
 
 
 def _resume(error: BaseException) -> str:
@@ -82,14 +84,35 @@ def _system(error: OSError) -> ResourceError:
     )
 
 
-def _bug(error: BaseException) -> TlplatError:
-    last, trace = None, error.__traceback__
-    while trace is not None:
-        last = f"{trace.tb_frame.f_globals.get('__name__', '?')}, line {trace.tb_lineno}"
-        trace = trace.tb_next
+def _unexpected(error: BaseException) -> TlplatError:
+    """A bug: of the plugin whose code ran last, else of tlplat. Notes on the error say more (``in epoch 2``)."""
+    module, function, line = _last_frame(error)
+    notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith("tlplat resume ")]
+    said = "; ".join([f"{type(error).__name__}: {error}", *notes])
+    top = module.partition(".")[0]
+    owners = [e for e in discover() if e.module.partition(".")[0].partition(":")[0] == top and top != "tlplat"]
+    if owners:
+        return PluginError(
+            "TL-PLUGIN-CRASH",
+            f"{owners[0]} failed in {function}: {said}",
+            where=f"{module}, line {line}",
+            fix=f"report this to the authors of {owners[0].distribution}; once it is mended, {_resume(error)}",
+        )
     return TlplatError(
         "TL-BUG",
-        f"unexpected {type(error).__name__}: {error}",
-        where=last,
+        f"unexpected {said}",
+        where=f"{module}, line {line}",
         fix="set TLPLAT_DEBUG=1 for the traceback, and report it with the output of `tlplat doctor`",
     )
+
+
+def _last_frame(error: BaseException) -> tuple[str, str, int]:
+    """Module, function and line where the error left the code of tlplat or of a plugin for the last time."""
+    ours = {entry.module.partition(".")[0].partition(":")[0] for entry in discover()} | {"tlplat"}
+    last, trace = ("?", "?", 0), error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "?")
+        if module.partition(".")[0] in ours:
+            last = module, trace.tb_frame.f_code.co_name, trace.tb_lineno
+        trace = trace.tb_next
+    return last
