@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 
 import click
 import pytest
 
-from tlplat.cli import completion, faults, signals
+from tlplat.cli import completion, entry, faults, signals
 from tlplat.errors import DataError
 
 CASES = [
@@ -77,3 +79,14 @@ def test_the_run_to_resume_is_named_where_it_is_known():
     error = KeyboardInterrupt()
     error.add_note("tlplat resume runs/x")
     assert faults.explain(error).fix == "`tlplat resume runs/x` goes on with the run"
+
+
+def test_output_that_is_lost_at_the_last_flush_is_an_error(monkeypatch, capfd):
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    monkeypatch.setattr(entry, "_drop_stdout", lambda: None)
+    assert entry.main(["domains", "--json"]) == 6
+    assert capfd.readouterr().err.startswith("tlplat: error [TL-IO-ENOSPC]: No space left")

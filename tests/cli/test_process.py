@@ -78,6 +78,13 @@ def test_any_locale_can_print_any_name(process, locale):
     assert "data_" in outcome.err
 
 
+def test_any_locale_can_print_any_name_on_stdout():
+    code = SLEEPER.format(body=r"print('\xe9\u2603\udcff')")
+    env = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=False)
+    assert (done.returncode, done.stdout) == (0, b"ready\n\\xe9\\u2603\\udcff\n"), done.stderr
+
+
 def test_names_that_are_no_text(process):
     for arguments in ([b"report", b"d\xff"], [b"run", b"-c", b"d\xff"], [b"run", b"--domain", b"d\xff"], [b"d\xff"]):
         assert process(*arguments).code in (2, 5)
