@@ -147,7 +147,8 @@ def _text(expression: ast.expr | None, module: Module, inside: Function | None =
         said = [_text(value, module) for value in _assigned(expression.id, inside)]
         if expression.id in module.constants:
             said.append(_text(module.constants[expression.id], module))
-        return " / ".join(dict.fromkeys(said)) or f"<{expression.id}>"
+        text = " / ".join(dict.fromkeys(said))
+        return text if text and not re.fullmatch(r"<[\w.]+>", text) else f"<{expression.id}>"
     if isinstance(expression, ast.Call) and _name(expression) == "did_you_mean":
         return ""
     if isinstance(expression, ast.Call) and inside is not None and (helper := module.function(_name(expression))):

@@ -11,6 +11,7 @@ import importlib
 import json
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -169,26 +170,25 @@ def test_data_of_the_genomics_page_are_accepted(tmp_path, monkeypatch, capfd):
 
 
 def test_the_tutorial_package_works(site, work, registry, capfd):
-    """The two files of write-a-strategy.md, installed as a distribution: listed, run, and frozen where they say."""
+    """The two files of write-a-strategy.md, installed by pip: listed, run, and frozen where the page says."""
     import torch
     from workbench import toybench
 
     from tlplat import plugins
     from tlplat.cli.entry import main
 
-    files = {b.word("file"): b.text for b in blocks(ROOT / "docs" / "write-a-strategy.md") if b.word("file")}
-    project = tomllib.loads(files["pyproject.toml"])["project"]
-    (name, module), *others = project["entry-points"]["tlplat.strategies"].items()
-    assert not others
-    assert f"{module}.py" in files
-    site.add(
-        project["name"],
-        files[f"{module}.py"],
-        name=name,
-        version=project["version"],
-        requires=project["dependencies"],
-        module=module,
-    )
+    project = work / "project"
+    project.mkdir()
+    for block in blocks(ROOT / "docs" / "write-a-strategy.md"):
+        if file := block.word("file"):
+            (project / file).write_text(block.text, encoding="utf-8")
+    alone = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--target"]
+    pip = [sys.executable, "-m", "pip", "install", "-q", *alone, str(site.folder), str(project)]
+    subprocess.run(pip, check=True, capture_output=True)
+    importlib.invalidate_caches()
+    (name,) = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"][
+        "tlplat.strategies"
+    ]
     assert main(["strategies", name]) == 0
     assert "Howard" in capfd.readouterr().out
     short = ["--strategy", name, "--seeds", "1", "--threads", "1", "--set", "train.steps=10", "--out", "out"]
