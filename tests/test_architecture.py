@@ -23,6 +23,7 @@ LAYERS = [
     {"selection"},
     {"isolate", "requirement", "tomlfile", "config", "installed", "loading", "plugins", "probe", "resolve"},
     {"rundir", "stage", "prediction"},
+    {"crew", "worker"},
     {"summary", "report"},
     {"runner"},
     {"cli", "__main__"},

@@ -18,7 +18,12 @@ def saved(registry, tmp_path):
 
 
 def test_the_folder_says_what_it_needs_and_holds_no_pickle(saved):
-    assert {p.name for p in saved.iterdir()} >= {"model.safetensors", "structure.json", "preprocess.json", "labels.json"}
+    assert {p.name for p in saved.iterdir()} >= {
+        "model.safetensors",
+        "structure.json",
+        "preprocess.json",
+        "labels.json",
+    }
     assert set(required_plugins(saved)) == {("domains", "toy"), ("strategies", "lora"), ("tasks", "classification")}
     structure = json.loads((saved / "structure.json").read_text())
     assert structure["base"] == {"name": "toy_net", "args": {"width": 16}}
@@ -38,7 +43,9 @@ def test_missing_and_misshapen_tensors_are_named():
     model = torch.nn.Linear(3, 2)
     with pytest.raises(ModelError, match=r"TL-MODEL-KEYS[\s\S]*missing \['bias'\], unexpected \['extra'\]"):
         load_state(model, {"weight": torch.zeros(2, 3), "extra": torch.zeros(1)}, "m.safetensors")
-    with pytest.raises(ModelError, match=r"TL-MODEL-SHAPE[\s\S]*weight[\s\S]*got \(2, 4\)[\s\S]*expected \(2, 3\)|TL-MODEL-SHAPE"):
+    with pytest.raises(
+        ModelError, match=r"TL-MODEL-SHAPE[\s\S]*weight[\s\S]*got \(2, 4\)[\s\S]*expected \(2, 3\)|TL-MODEL-SHAPE"
+    ):
         load_state(model, {"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}, "m.safetensors")
 
 

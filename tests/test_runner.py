@@ -22,6 +22,7 @@ FAST = {
     "strategies": ("linear_probe", "lora", "truncate"),
     "seeds": 2,
     "threads": 1,
+    "jobs": 1,
     "train": {"steps": 15, "learning_rate": 3e-3},
 }
 
@@ -37,7 +38,15 @@ def carry_out(out, **more):
 
 def results(folder):
     """Bytes of everything that a result is: metrics, predictions, plans, model, search (no clock, no path)."""
-    names = ("metrics.json", "plan.json", "measured.json", "events.jsonl", "search.json", "splits.parquet", "structure.json")
+    names = (
+        "metrics.json",
+        "plan.json",
+        "measured.json",
+        "events.jsonl",
+        "search.json",
+        "splits.parquet",
+        "structure.json",
+    )
     return {
         str(p.relative_to(folder)): p.read_bytes()
         for p in sorted(folder.rglob("*"))
@@ -117,9 +126,7 @@ def test_data_seed_changes_the_rows_and_seed_does_not(finished, tmp_path):
 
 
 def test_the_saved_model_predicts_what_the_report_scored(finished, toy, tmp_path):
-    winner = next(
-        c for c in finished.report["candidates"] if c["strategy"] == finished.report["verdict"]["winner"]
-    )
+    winner = next(c for c in finished.report["candidates"] if c["strategy"] == finished.report["verdict"]["winner"])
     from tlplat.storage import read_tensors
 
     wanted = read_tensors(finished.folder / winner["seeds"][0]["trial"] / "test.safetensors")[0]["predictions"].numpy()
@@ -142,7 +149,9 @@ def test_a_used_folder_is_refused_and_untouched(finished):
 
 def test_resume_of_a_complete_run_reads_it(finished):
     before = results(finished.folder)
-    assert resume(finished.folder, Reporter()).report == json.loads((finished.folder / "report/report.json").read_text())
+    assert resume(finished.folder, Reporter()).report == json.loads(
+        (finished.folder / "report/report.json").read_text()
+    )
     assert results(finished.folder) == before
 
 

@@ -13,7 +13,8 @@ from tlplat.trial import BaselineCandidate, Trivial
 
 def search(registry, tmp_path, labels=40, seeds=(0, 1), **more):
     bench = toybench(registry, labels=labels, **more)
-    return bench, Search(bench.bench, bench.labelled, tmp_path / "trials", list(seeds))
+    found = Search(bench.bench, [], bench.labelled, bench.target.test, tmp_path / "trials", list(seeds))
+    return bench, found
 
 
 def tree(folder):
@@ -48,7 +49,7 @@ def test_two_searches_leave_the_same_bytes(registry, tmp_path):
         bench, made = search(registry, tmp_path / name, steps=12)
         for candidate in (bench.candidate("lora"), bench.candidate("truncate"), BaselineCandidate(Trivial())):
             for v in made.choose(candidate).validated:
-                made.finish(v, bench.target.test)
+                made.finish(v)
         trees.append(tree(tmp_path / name))
     assert trees[0] == trees[1]
 
@@ -57,11 +58,11 @@ def test_a_finished_trial_is_read_back_and_not_run_again(registry, tmp_path, mon
     bench, made = search(registry, tmp_path)
     candidate = bench.candidate("l2sp")
     first = made.validate(candidate, 0)
-    final = made.finish(first, bench.target.test)
+    final = made.finish(first)
     monkeypatch.setattr(type(candidate), "run", None)
     again = made.validate(candidate, 0)
     assert again.record["validation"] == first.record["validation"]
-    np.testing.assert_array_equal(made.finish(again, bench.target.test).predictions, final.predictions)
+    np.testing.assert_array_equal(made.finish(again).predictions, final.predictions)
 
 
 def test_with_a_hold_out_the_final_fit_takes_the_steps_that_validation_chose(registry, tmp_path):
@@ -71,14 +72,14 @@ def test_with_a_hold_out_the_final_fit_takes_the_steps_that_validation_chose(reg
     assert validated.record["validation"]["rows"] == 48
     best = validated.record["validation"]["best_step"]
     assert 0 < best <= 80
-    final = made.finish(validated, bench.target.test)
+    final = made.finish(validated)
     assert final.record["steps"] == best
 
 
 def test_a_killed_trial_goes_on_and_ends_the_same(registry, tmp_path, monkeypatch):
     bench, made = search(registry, tmp_path / "whole")
     candidate = bench.candidate("lora")
-    wanted = made.finish(made.validate(candidate, 0), bench.target.test).predictions
+    wanted = made.finish(made.validate(candidate, 0)).predictions
     bench, made = search(registry, tmp_path / "killed")
     calls = iter(range(100))
     original = type(candidate).run
@@ -92,12 +93,12 @@ def test_a_killed_trial_goes_on_and_ends_the_same(registry, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         made.validate(candidate, 0)
     monkeypatch.setattr(type(candidate), "run", original)
-    np.testing.assert_array_equal(made.finish(made.validate(candidate, 0), bench.target.test).predictions, wanted)
+    np.testing.assert_array_equal(made.finish(made.validate(candidate, 0)).predictions, wanted)
 
 
 def test_metrics_of_a_trial_hold_no_clock_and_name_every_metric(registry, tmp_path):
     bench, made = search(registry, tmp_path, seeds=(0,))
-    final = made.finish(made.validate(bench.candidate("full_ft"), 0), bench.target.test)
+    final = made.finish(made.validate(bench.candidate("full_ft"), 0))
     record = json.loads((final.validated.folder / "metrics.json").read_text())
     assert set(record["test"]) == {m.name for m in bench.target.task.metrics}
     assert "seconds" not in json.dumps(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tlplat.errors import TlplatError, UsageError
 from tlplat.modelio import package_versions
 from tlplat.storage import clean_temporaries, lock, read_json, write_bytes, write_json
 
+REFUSALS = (2, 3, 4, 5)
 PACKAGES = ("tlplat", "torch", "numpy", "scikit-learn", "safetensors", "peft", "biopython")
 
 
@@ -29,13 +31,6 @@ def new_folder(domain: str, digest: str, out: Path | None) -> Path:
         UsageError TL-OUT-EXISTS: the folder holds something already.
     """
     folder = out or Path("runs") / f"{domain}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}"
-    check_unused(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def check_unused(folder: Path) -> None:
-    """Raise UsageError TL-OUT-EXISTS where the folder holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             "TL-OUT-EXISTS",
@@ -43,6 +38,19 @@ def check_unused(folder: Path) -> None:
             where=str(folder),
             fix=f"name another --out, remove the folder, or go on with it: tlplat resume {folder}",
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def untouched_on_refusal(folder: Path) -> Iterator[None]:
+    """Remove the new folder again where the run is refused (exit 2 to 5) before any result is in it."""
+    try:
+        yield
+    except TlplatError as error:
+        if error.exit_code in REFUSALS:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager
@@ -57,7 +65,9 @@ def running(folder: Path) -> Iterator[None]:
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
             code = error.code if isinstance(error, TlplatError) else type(error).__name__
-            _status(folder, state, started, error=code)
+            error.add_note(f"tlplat resume {folder}")
+            if folder.exists():  # a refused run took its folder with it
+                _status(folder, state, started, error=code)
             raise
         _status(folder, "complete", started)
 

@@ -146,8 +146,14 @@ class BaselineCandidate(Candidate):
                 expected=str(wanted),
                 fix="mend the plugin's fit_predict: one array (rows, outputs) for each of the inputs",
             )
-        cost = self.baseline.inference_cost()
-        return Outcome(predictions, inference_cost=cost, seconds=time.monotonic() - begin)
+        count = self.baseline.parameters()
+        return Outcome(
+            predictions,
+            result=FitResult(trained_parameters=count),
+            total_parameters=count,
+            inference_cost=self.baseline.inference_cost(),
+            seconds=time.monotonic() - begin,
+        )
 
 
 class Trivial(Baseline):
@@ -155,10 +161,15 @@ class Trivial(Baseline):
 
     name = "majority"
     summary = "predicts the training rows' class frequencies for every row"
+    _width = 0
 
     def fit_predict(self, train: Examples, others: Sequence[Any], task: Task, seed: int) -> list[np.ndarray]:
         row = task.trivial(train.targets)
+        self._width = len(row)
         return [np.repeat(row[None], len(inputs), axis=0) for inputs in others]
+
+    def parameters(self) -> int:
+        return self._width
 
 
 class StrategyCandidate(Candidate):

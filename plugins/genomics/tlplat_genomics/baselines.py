@@ -29,7 +29,7 @@ class LogisticBaseline(Baseline):
 
     def __init__(self, both_strands: bool) -> None:
         self.both_strands = both_strands
-        self._width = 0
+        self._width = self._count = 0
 
     @abstractmethod
     def features(self, tokens: Tensor) -> Tensor:
@@ -45,12 +45,16 @@ class LogisticBaseline(Baseline):
         decays = WEIGHT_DECAYS if len(train) >= ENOUGH else (FIXED_DECAY,)
         head = task.fit_head(z @ basis, train.targets, {"weight_decays": decays, "standardise": False})
         weight = basis @ head.weight.T
+        self._count = weight.numel() + head.bias.numel()
         return [
             task.decode(((self.features(_tokens(inputs)) - mean) / scale) @ weight + head.bias) for inputs in others
         ]
 
     def inference_cost(self) -> float:
         return float(self._width)
+
+    def parameters(self) -> int:
+        return self._count
 
 
 class KmerLogistic(LogisticBaseline):
