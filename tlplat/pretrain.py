@@ -46,6 +46,7 @@ def pretrain(
         steps, batch_size, learning_rate, weight_decay: AdamW, warm-up and cosine decay.
     """
     factory: type[Backbone] = context.registry.get("backbones", base.name)
+    base = Ref(base.name, factory(**base.args).config())  # defaults too: they may change
     recipe = {
         "base": [base.name, dict(base.args), factory.code_version],
         "rows": [train.inputs.digest(), validation.inputs.digest(), state_digest({"y": train.targets})],
