@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from tlplat.ops import checks, reference
+from tlplat.ops import checks, extension, reference
 from tlplat.ops.problem import RowLoss
 
 Impl = Literal["auto", "native", "reference"]
@@ -63,7 +63,7 @@ def softmax_head_loss(
         raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
     if reduction == "mean" and not bool((y != ignore_index).any()):
         raise ValueError("a mean over no rows: z is empty or every label is the ignore_index")
-    _choose(impl)
+    choose(impl, False)
     options = RowLoss(class_weight, label_smoothing, ignore_index)
     return reference.softmax_head_loss(z, y, weight, bias, options, sample_weight, reduction)
 
@@ -83,7 +83,7 @@ def softmax_head_predict(z: Tensor, weight: Tensor, bias: Tensor | None = None, 
     checks.features(z)
     _check_head(z, weight, bias)
     checks.same_device(z=z, weight=weight, bias=bias)
-    _choose(impl)
+    choose(impl, False)
     return reference.softmax_head_predict(z, weight, bias)
 
 
@@ -102,8 +102,14 @@ def _check_head(z: Tensor, weight: Tensor, bias: Tensor | None) -> int:
     return weight.shape[0]
 
 
-def _choose(impl: Impl) -> None:
+def choose(impl: Impl, served: bool) -> bool:
+    """Whether the native implementation takes a call that it could serve."""
     if impl not in ("auto", "native", "reference"):
         raise ValueError(f"impl must be auto, native or reference, not {impl!r}")
-    if impl == "native":
-        raise RuntimeError("the native implementation is not built here; use impl='auto' or 'reference'")
+    if impl == "reference" or (impl == "auto" and not served):
+        return False
+    found = extension.load()
+    if impl == "native" and (found.library is None or not served):
+        why = found.reason or "it serves CPU tensors of less than 2**31 rows"
+        raise RuntimeError(f"the native implementation cannot take this call: {why}; use impl='auto' or 'reference'")
+    return found.library is not None
