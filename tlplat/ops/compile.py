@@ -25,7 +25,7 @@ TORCH_TARGET = (2, 11)
 LIBRARY = "_C.abi3.so"
 INFO = "_C.json"
 _FLAGS = (
-    "-O3",
+    "-O2",
     "-std=c++20",
     "-fPIC",
     "-fvisibility=hidden",
@@ -79,7 +79,7 @@ def build(csrc: Path, output: Path, torch_dir: Path, torch_version: str) -> None
     if shutil.which(command[0]) is None:
         raise BuildError(f"no C++ compiler: {command[0]} is not on PATH (install g++ 12 or newer, or set CXX)")
     target = f"-DTORCH_TARGET_VERSION=0x{TORCH_TARGET[0]:02x}{TORCH_TARGET[1]:02x}000000000000"
-    include = [f"-I{torch_dir / 'include'}", f"-I{csrc}"]
+    include = ["-isystem", str(torch_dir / "include"), f"-I{csrc}"]
     lib = torch_dir / "lib"
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tlplat-build-") as scratch:

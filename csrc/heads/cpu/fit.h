@@ -37,9 +37,9 @@ inline int useful_threads(const TlplatHeadProblem& p, double flops) {
 // Makes the BLAS of this thread serial while it lives: the team is the parallelism.
 class SerialBlas {
  public:
-  SerialBlas() : before_(mkl_set_num_threads_local ? mkl_set_num_threads_local(1) : 0) {}
+  SerialBlas() : before_(MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0) {}
   ~SerialBlas() {
-    if (mkl_set_num_threads_local) mkl_set_num_threads_local(before_);
+    if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before_);
   }
 
  private:

@@ -14,8 +14,11 @@ struct Tile {
   int stride;               // lanes, a multiple of kLanes
   const T* const* row;      // row pointers, padded to a multiple of 4 with the last row
   const T* const* tail;     // the last d % width elements of each row, zero-padded to kLanes
-  const int32_t* label;     // (stride,)
+  const int32_t* label;     // (stride,); null: softmax leaves a * probabilities
   const T* a;               // (stride,)
+  const char* const* next;  // (next_rows,) the rows of the tile to come, fetched into the cache meanwhile
+  int next_rows;
+  int64_t next_bytes;       // of a row
 };
 
 template <class T>
