@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tlplat.errors import NonFiniteError
-from tlplat.ops import checks, reference, reference_lbfgs, reference_minibatch
-from tlplat.ops.heads import Impl, _choose
+from tlplat.ops import checks, native_fit, reference, reference_lbfgs, reference_minibatch
+from tlplat.ops.heads import Impl, choose
 from tlplat.ops.problem import HeadProblem, HeadsFit, MinibatchOptions, RowLoss, Schedule, Solver
 
 PerHead = float | Sequence[float] | Tensor
@@ -140,22 +140,28 @@ def fit_softmax_heads(
         on_epoch=on_epoch,
     )
     _check_minibatch(problem)
-    _choose(impl)
+    native = choose(impl, native_fit.serves(problem))
     with torch.no_grad():
-        return _reference(problem)
+        _refuse_empty_heads(problem)
+        found = native_fit.fit(problem) if native else _reference(problem)
+    if not bool(torch.isfinite(found.loss).any()):
+        refuse_non_finite(z)
+    return found
 
 
 def _reference(p: HeadProblem) -> HeadsFit:
-    objective = reference.Objective(p)
-    empty = torch.nonzero(objective.mass.sum(dim=1) <= 0).flatten().tolist()
-    if empty:
-        raise ValueError(f"no row has weight for heads {empty[:10]}: there is nothing to fit")
     solve = reference_lbfgs.minimise if p.solver == "lbfgs" else reference_minibatch.minimise
-    x, loss, converged, iterations = solve(p, objective)
-    if not bool(torch.isfinite(loss).any()):
-        refuse_non_finite(p.z)
+    x, loss, converged, iterations = solve(p, reference.Objective(p))
     weight, bias = x[..., :-1].contiguous(), x[..., -1].contiguous()
     return HeadsFit(weight, bias, loss, converged, iterations, reference.held_out_loss(p, weight, bias))
+
+
+def _refuse_empty_heads(p: HeadProblem) -> None:
+    mass = p.row_loss.targets(p.y, p.num_classes, p.compute)[3]
+    totals = mass.sum().reshape(1) if p.sample_weight is None else p.sample_weight.to(p.compute) @ mass
+    empty = torch.nonzero(totals <= 0).flatten().tolist()
+    if empty:
+        raise ValueError(f"no row has weight for heads {empty[:10]}: there is nothing to fit")
 
 
 def refuse_non_finite(z: Tensor) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from tlplat.ops import checks, reference
+from tlplat.ops import checks, extension, native_heads, reference
 from tlplat.ops.problem import RowLoss
 
 Impl = Literal["auto", "native", "reference"]
@@ -51,20 +52,23 @@ def softmax_head_loss(
     num_classes = _check_head(z, weight, bias)
     checks.same_device(z=z, y=y, weight=weight, bias=bias, class_weight=class_weight, sample_weight=sample_weight)
     y = checks.label_tensor(y, len(z))
-    checks.label_range(y, num_classes, ignore_index)
+    eager = not torch.compiler.is_compiling()
     checks.smoothing(label_smoothing)
     if class_weight is not None:
         checks.shape("class_weight", class_weight, (num_classes,))
-        checks.weights("class_weight", class_weight)
+        checks.weights("class_weight", class_weight, values=eager)
     if sample_weight is not None:
         checks.shape("sample_weight", sample_weight, (len(z),))
-        checks.weights("sample_weight", sample_weight)
+        checks.weights("sample_weight", sample_weight, values=eager)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
-    if reduction == "mean" and not bool((y != ignore_index).any()):
-        raise ValueError("a mean over no rows: z is empty or every label is the ignore_index")
-    _choose(impl)
     options = RowLoss(class_weight, label_smoothing, ignore_index)
+    if choose(impl, z.device.type == "cpu" and z.shape[0] < 1 << 31):
+        return native_heads.loss(z, y, weight, bias, options, sample_weight, reduction)
+    if eager:
+        checks.label_range(y, num_classes, ignore_index)
+        if reduction == "mean" and not bool((y != ignore_index).any()):
+            raise ValueError("a mean over no rows: z is empty or every label is the ignore_index")
     return reference.softmax_head_loss(z, y, weight, bias, options, sample_weight, reduction)
 
 
@@ -83,7 +87,8 @@ def softmax_head_predict(z: Tensor, weight: Tensor, bias: Tensor | None = None, 
     checks.features(z)
     _check_head(z, weight, bias)
     checks.same_device(z=z, weight=weight, bias=bias)
-    _choose(impl)
+    if choose(impl, z.device.type == "cpu" and z.shape[0] < 1 << 31):
+        return native_heads.predict(z, weight, bias)
     return reference.softmax_head_predict(z, weight, bias)
 
 
@@ -102,8 +107,23 @@ def _check_head(z: Tensor, weight: Tensor, bias: Tensor | None) -> int:
     return weight.shape[0]
 
 
-def _choose(impl: Impl) -> None:
+def choose(impl: Impl, served: bool) -> bool:
+    """Whether the native implementation takes a call that it could serve."""
     if impl not in ("auto", "native", "reference"):
         raise ValueError(f"impl must be auto, native or reference, not {impl!r}")
-    if impl == "native":
-        raise RuntimeError("the native implementation is not built here; use impl='auto' or 'reference'")
+    if impl == "reference" or (impl == "auto" and not served):
+        return False
+    reason = _why_not_native()
+    if impl == "native" and (reason or not served):
+        reason = reason or "it serves CPU tensors of less than 2**31 rows"
+        raise RuntimeError(f"the native implementation cannot take this call: {reason}; use impl='auto' or 'reference'")
+    return not reason
+
+
+@torch.compiler.assume_constant_result
+def _why_not_native() -> str:
+    """Why there is no native implementation; empty where there is one, and then its ops are registered."""
+    found = extension.load()
+    if found.library is not None:
+        native_heads.register()
+    return found.reason

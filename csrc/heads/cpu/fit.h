@@ -1,0 +1,83 @@
+// What every solver offers to the interface in api.cpp: run for a while, then hand over the result.
+#pragma once
+#include <chrono>
+#include <memory>
+
+#include "pass.h"
+#include "team.h"
+
+namespace tlplat {
+
+class Fit {
+ public:
+  virtual ~Fit() = default;
+  // Goes on for about `seconds`, or `rounds` (epochs, or evaluations of L-BFGS), whatever comes first; true when finished.
+  virtual bool run(double seconds, int64_t rounds) = 0;
+  // Writes weights, biases, losses and counts into the problem's output arrays.
+  virtual void result() = 0;
+};
+
+class Clock {
+ public:
+  explicit Clock(double seconds) : start_(std::chrono::steady_clock::now()), seconds_(seconds) {}
+  bool over() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count() > seconds_;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_;
+  double seconds_;
+};
+
+// Threads that a piece of work of so many floating-point operations between two barriers is worth.
+inline int useful_threads(const TlplatHeadProblem& p, double flops) {
+  return flops < 2e6 ? 1 : int(std::clamp<double>(flops / 1e6, 1, std::max(p.threads, 1)));
+}
+
+// Makes the BLAS of this thread serial while it lives: the team is the parallelism.
+class SerialBlas {
+ public:
+  SerialBlas() : before_(MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0) {}
+  ~SerialBlas() {
+    if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before_);
+  }
+
+ private:
+  int before_;
+};
+
+template <class T>
+std::unique_ptr<Fit> make_lbfgs(const TlplatHeadProblem& p);
+template <class T>
+std::unique_ptr<Fit> make_minibatch(const TlplatHeadProblem& p);
+
+// The head's weights and biases as the solvers keep them (classes rows of ldw, then biases), and back.
+template <class T>
+void pack(const TlplatHeadProblem& p, int64_t head, int64_t ldw, T* w, T* bias) {
+  for (int64_t c = 0; c < p.classes; ++c) {
+    const int64_t row = head * p.classes + c;
+    std::copy_n(static_cast<const T*>(p.weight) + row * p.d, p.d, w + c * ldw);
+    bias[c] = static_cast<const T*>(p.bias)[row];
+  }
+}
+
+template <class T>
+void unpack(const TlplatHeadProblem& p, int64_t head, int64_t ldw, const T* w, const T* bias) {
+  for (int64_t c = 0; c < p.classes; ++c) {
+    const int64_t row = head * p.classes + c;
+    std::copy_n(w + c * ldw, p.d, static_cast<T*>(p.weight) + row * p.d);
+    static_cast<T*>(p.bias)[row] = bias[c];
+  }
+}
+
+template <class T>
+RowWeights<T> training_rows(const TlplatHeadProblem& p) {
+  return {static_cast<const T*>(p.row_weight), p.row_weight_stride, false};
+}
+
+template <class T>
+RowWeights<T> held_rows(const TlplatHeadProblem& p) {
+  return {static_cast<const T*>(p.held_weight), p.held_weight_stride, true};
+}
+
+}  // namespace tlplat

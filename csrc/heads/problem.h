@@ -1,0 +1,33 @@
+// A softmax-head problem as plain pointers: what Python hands over, and what every backend reads. No torch here.
+#pragma once
+#include <cstdint>
+
+enum TlplatDtype : int32_t { TLPLAT_F32 = 0, TLPLAT_F64 = 1, TLPLAT_BF16 = 2, TLPLAT_F16 = 3 };
+enum TlplatSolver : int32_t { TLPLAT_LBFGS = 0, TLPLAT_SGD = 1, TLPLAT_ADAMW = 2 };
+
+// Mirrored field by field by tlplat/ops/native_fit.py. "T" is `compute`: float or double.
+struct TlplatHeadProblem {
+  const void* z;             // (n, d) of z_dtype, rows z_stride elements apart, unit stride inside a row
+  const int32_t* label;      // (n,) in [0, classes); 0 for ignored rows
+  const void* a;             // (n,) T: weight of the label's own term
+  const void* mass;          // (n,) T: what a row adds to the denominator of a mean
+  const void* kept;          // (n,) T: 0 for ignored rows, else 1
+  const void* smooth;        // (classes,) T: smoothing term of every class, or null
+  const void* row_weight;    // (heads, n) or (1, n) T, or null for ones
+  const void* held_weight;   // the same for held-out rows, or null for none
+  const double* decay;       // (heads,)
+  const double* rate;        // (heads,) of sgd and adamw
+  const int64_t* seed;       // (heads,)
+  void* weight;              // (heads, classes, d) T: start, then result
+  void* bias;                // (heads, classes) T: start, then result
+  double* loss;              // (heads,) result
+  double* held_loss;         // (heads,) result; NaN without held-out rows
+  uint8_t* converged;        // (heads,)
+  int64_t* iterations;       // (heads,)
+  int64_t n, d, z_stride, classes, heads;
+  int64_t row_weight_stride;   // 0 where all heads share one row of weights
+  int64_t held_weight_stride;
+  int64_t max_iter, batch_size, patience;
+  double tol, momentum, beta1, beta2, eps;
+  int32_t z_dtype, compute, solver, cosine, threads, isa;
+};
