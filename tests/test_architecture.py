@@ -13,10 +13,10 @@ FILES = sorted(CORE.rglob("*.py"))
 
 LAYERS = [
     {"errors", "__init__"},
-    {"registry", "progress", "disk", "manifest", "tensorfile", "storage", "ops", "hookspecs"},
+    {"registry", "progress", "disk", "manifest", "tensorfile", "storage", "hookspecs"},
     {"data.examples", "data.__init__", "plan", "metrics", "origins", "archives", "pipdownload", "fetching", "assets"},
     {"model"},
-    {"edits", "tasks.base", "cache", "checkpoint"},
+    {"edits", "tasks.base", "cache", "checkpoint", "ops"},
     {"tasks", "domain", "strategy", "data.splits", "data.quality"},
     {"batches", "trainable", "features", "train", "modelio"},
     {"strategies", "trial", "evaluate", "pretrain"},
