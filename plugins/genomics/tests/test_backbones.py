@@ -8,13 +8,14 @@ import torch
 from tlplat_genomics.backbone import StrandedCnn, StridedConv, complement
 from tlplat_genomics.codon import CodonFrames, codon_frequencies
 from tlplat_genomics.tiara import TiaraNet
+from torch.nn import functional as F
 
 from tlplat.model import BackboneInfo
 
 CASES = [
     (StrandedCnn, {}),
     (StrandedCnn, {"rc": True, "bins": 1}),
-    (StrandedCnn, {"channels": 8, "kernel": 7, "stride": 3, "merge": 4, "bins": 6, "width": 5}),
+    (StrandedCnn, {"channels": 8, "kernel": 7, "stride": 3, "pool": 3, "bins": 6, "width": 5}),
     (CodonFrames, {}),
     (CodonFrames, {"hidden": 8, "width": 4, "scale": 3.0}),
     (TiaraNet, {"k": 3, "hidden": 8, "width": 4}),
@@ -89,22 +90,24 @@ def test_padding_does_not_dilute_pooling():
     assert (within.norm(dim=1) / alone.norm(dim=1)).min() > 0.85
 
 
-@pytest.mark.parametrize(("kernel", "stride", "length"), [(12, 2, 100), (5, 5, 50), (5, 5, 33), (7, 3, 40), (1, 1, 9)])
-def test_strided_convolution_is_a_convolution(kernel, stride, length):
-    conv = StridedConv(4, 6, kernel, stride)
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pool", "length"),
+    [(9, 2, 2, 100), (5, 5, 1, 50), (5, 5, 1, 33), (7, 3, 2, 40), (1, 1, 1, 9), (3, 1, 4, 10)],
+)
+def test_strided_convolution_is_a_convolution(kernel, stride, pool, length):
+    conv = StridedConv(4, 6, kernel, stride, pool)
     hidden = torch.randn(3, 2, length, 5)
     hidden[..., -1] = (torch.rand(3, 2, length) > 0.2).float()
     left = (kernel - stride) // 2
     weight = conv.linear.weight.view(6, kernel, 5).transpose(1, 2)
-    flat = hidden.flatten(0, 1).transpose(1, 2)
-    count = -(-length // stride)
-    right = max(0, (count - 1) * stride + kernel - left - length)
-    wanted = torch.nn.functional.conv1d(
-        torch.nn.functional.pad(flat, (left, right)), weight, conv.linear.bias, stride=stride
-    ).relu()
-    mask = hidden[:, :, ::stride, -1:]
+    kept = -(-length // (stride * pool))
+    right = max(0, (kept * pool - 1) * stride + kernel - left - length)
+    padded = F.pad(hidden.flatten(0, 1).transpose(1, 2), (left, right))
+    wanted = F.max_pool1d(F.conv1d(padded, weight, conv.linear.bias, stride=stride), pool)[..., :kept].relu()
+    mask = F.max_pool1d(F.pad(hidden[..., -1], (0, kept * pool * stride))[..., ::stride].flatten(0, 1), pool)
+    mask = mask[:, :kept].view(3, 2, kept, 1)
     out = conv(hidden)
-    assert torch.allclose(out[..., :-1], wanted.transpose(1, 2).view(3, 2, count, 6) * mask, atol=1e-5)
+    assert torch.allclose(out[..., :-1], wanted.transpose(1, 2).view(3, 2, kept, 6) * mask, atol=1e-5)
     assert torch.equal(out[..., -1:], mask)
 
 

@@ -14,14 +14,14 @@ from tlplat_genomics.sequence import OTHER
 
 
 class StrandedCnn(Backbone):
-    """Two strided convolutions, coarse bins, one dense layer.
+    """Two convolutions, coarse bins, one dense layer.
 
     Hidden states are (rows, strands, positions, channels + 1): channels last, the last one telling which positions
     are sequence (1) and which are padding or ambiguous bases (0), so that pooling leaves those out.
 
     Args:
         channels: of both convolutions. kernel: bases that a first-layer filter sees. stride: of the first one.
-        merge: neighbouring positions that the second one joins into one.
+        pool: neighbouring positions of which the first one keeps the maximum.
         bins: stretches along the window that the dense layer tells apart; where the window is anchored (at a start
             codon) position carries the signal, where it is not, one bin does.
         width: of the dense layer, and so the number of features.
@@ -34,20 +34,20 @@ class StrandedCnn(Backbone):
     def __init__(
         self,
         channels: int = 32,
-        kernel: int = 12,
+        kernel: int = 9,
         stride: int = 2,
-        merge: int = 5,
-        bins: int = 10,
+        pool: int = 2,
+        bins: int = 25,
         width: int = 64,
         rc: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.kernel, self.stride, self.merge = channels, kernel, stride, merge
+        self.channels, self.kernel, self.stride, self.pooled = channels, kernel, stride, pool
         self.bins, self.width, self.rc = bins, width, rc
         self.blocks = nn.ModuleDict(
             {
-                "conv1": StridedConv(4, channels, kernel, stride),
-                "conv2": StridedConv(channels, channels, merge, merge),
+                "conv1": StridedConv(4, channels, kernel, stride, pool),
+                "conv2": StridedConv(channels, channels, 3),
                 "dense": BinnedDense(channels, bins, width),
             }
         )
@@ -63,7 +63,7 @@ class StrandedCnn(Backbone):
             "channels": self.channels,
             "kernel": self.kernel,
             "stride": self.stride,
-            "merge": self.merge,
+            "pool": self.pooled,
             "bins": self.bins,
             "width": self.width,
             "rc": self.rc,
@@ -88,30 +88,34 @@ class StrandedCnn(Backbone):
 
 
 class StridedConv(nn.Module):
-    """Convolution over positions with ReLU, as one matrix product over overlapping views.
+    """Convolution over positions, maximum over ``pool`` neighbours, ReLU; one matrix product over overlapping views.
 
-    (rows, strands, length, inputs + 1) -> (rows, strands, ceil(length / stride), outputs + 1).
+    (rows, strands, length, inputs + 1) -> (rows, strands, ceil(length / (stride * pool)), outputs + 1).
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, pool: int = 1) -> None:
         super().__init__()
-        self.kernel, self.stride = kernel, stride
+        self.kernel, self.stride, self.pool = kernel, stride, pool
         self.linear = nn.Linear((inputs + 1) * kernel, outputs)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        mask = hidden[:, :, :: self.stride, -1:]
         rows, strands, length, channels = hidden.shape
         left = (self.kernel - self.stride) // 2
-        count = -(-length // self.stride)
+        kept = -(-length // (self.stride * self.pool))
+        count = kept * self.pool
         right = max(0, (count - 1) * self.stride + self.kernel - left - length)
-        padded = F.pad(hidden, (0, 0, left, right)).contiguous() if left or right else hidden
-        if self.kernel == self.stride:
-            views = padded.reshape(rows * strands, count, self.kernel * channels)
+        padded = F.pad(hidden, (0, 0, left, right)).contiguous()
+        size = (rows * strands, count, self.kernel * channels)
+        views = padded.as_strided(size, (padded.shape[2] * channels, self.stride * channels, 1))
+        out = self.linear(views).view(rows, strands, kept, self.pool, -1)
+        mask = padded[:, :, left : left + count * self.stride : self.stride, -1:].view(
+            rows, strands, kept, self.pool, 1
+        )
+        if self.pool == 1:
+            out, mask = out[:, :, :, 0], mask[:, :, :, 0]
         else:
-            size = (rows * strands, count, self.kernel * channels)
-            views = padded.as_strided(size, (padded.shape[2] * channels, self.stride * channels, 1))
-        out = F.relu(self.linear(views)).view(rows, strands, count, -1)
-        return torch.cat([out * mask, mask], dim=3)
+            out, mask = out.amax(dim=3), mask.amax(dim=3)
+        return torch.cat([F.relu(out) * mask, mask], dim=3)
 
 
 class BinnedDense(nn.Module):

@@ -40,7 +40,7 @@ class Recipe:
 
 
 RECIPES = {
-    ("start-site", "cnn"): Recipe(Ref(StrandedCnn.name, {"rc": False}), 1000, 128, 2e-3, copies=3),
+    ("start-site", "cnn"): Recipe(Ref(StrandedCnn.name, {"rc": False}), 1000, 128, 2e-3, copies=7),
     ("start-site", "codon"): Recipe(Ref(CodonFrames.name), 400, 128, 2e-3),
     ("coding", "codon"): Recipe(Ref(CodonFrames.name), 400, 128, 2e-3),
     ("coding", "cnn"): Recipe(Ref(StrandedCnn.name, {"rc": True, "bins": 1}), 600, 64, 2e-3),
