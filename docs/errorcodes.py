@@ -117,13 +117,15 @@ def _codes(expression: ast.expr | None, module: Module, inside: Function | None)
         yield from _codes(expression.body, module, inside)
         yield from _codes(expression.orelse, module, inside)
     elif isinstance(expression, ast.Name):
-        yield from _codes(module.constants.get(expression.id), module, inside)
+        for value in (*_assigned(expression.id, inside), module.constants.get(expression.id)):
+            yield from _codes(value, module, None)
     elif isinstance(expression, ast.JoinedStr) and isinstance(head := expression.values[0], ast.Constant):
         variable = expression.values[1]
         assert isinstance(variable, ast.FormattedValue)
+        start = str(head.value)
         for word in _strings(_assigned(ast.unparse(variable.value), inside)):
-            if CODE.fullmatch(f"{head.value}{word}"):
-                yield f"{head.value}{word}"
+            if CODE.fullmatch(start + word):
+                yield start + word
 
 
 def _text(expression: ast.expr | None, module: Module, inside: Function | None = None) -> str:
@@ -173,7 +175,12 @@ def _short(expression: ast.expr) -> str:
 
 def _assigned(name: str, inside: Function | None) -> list[ast.expr]:
     nodes = ast.walk(inside) if inside is not None else iter(())
-    pairs = [(n.targets[0], n.value) for n in nodes if isinstance(n, ast.Assign)]
+    pairs: list[tuple[ast.expr, ast.expr]] = []
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            many = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            pairs += zip(target.elts, value.elts, strict=False) if many else [(target, value)]  # type: ignore[attr-defined]
     return [value for target, value in pairs if isinstance(target, ast.Name) and target.id == name]
 
 

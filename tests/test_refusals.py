@@ -92,3 +92,25 @@ def _info(bench):
     from tlplat.model import BackboneInfo
 
     return BackboneInfo.of(bench.source.build(bench.bench.registry))
+
+
+def test_a_native_library_that_must_be_there(monkeypatch, tmp_path):
+    """TLPLAT_FORCE_EXT=1 turns the silent way round, plain torch, into an error: no compiler, or another torch's."""
+    from tlplat.ops import compile as compiling
+    from tlplat.ops import extension
+
+    package = tmp_path / "tlplat"
+    package.mkdir()
+    monkeypatch.setattr(extension, "_PACKAGE", package)
+    monkeypatch.setattr(extension, "_CSRC", ())
+    monkeypatch.setenv("TLPLAT_FORCE_EXT", "1")
+    with pytest.raises(PluginError) as caught:
+        extension._load.__wrapped__()
+    assert (caught.value.code, caught.value.exit_code) == ("TL-EXT-BUILD", 5)
+
+    (package / compiling.LIBRARY).write_bytes(b"")
+    (package / compiling.INFO).write_text('{"target": "99.0", "torch": "99.1"}', encoding="utf-8")
+    with pytest.raises(PluginError) as caught:
+        extension._load.__wrapped__()
+    assert caught.value.code == "TL-EXT-ABI"
+    assert "99.1" in caught.value.message
