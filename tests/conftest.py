@@ -50,9 +50,39 @@ def registry(toy):
     return plugins.load("tasks", None, made)
 
 
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """An empty folder for little distributions, on the path of this process and its children."""
+    from site_of import Site
+
+    return Site(tmp_path / "site", monkeypatch)
+
+
 @pytest.fixture(autouse=True)
 def _threads():
     import torch
 
     torch.set_num_threads(1)
     sys.stdout.flush()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Runs Python code with a file system of 1 MB as its argument; returns what it prints."""
+    import shutil
+    import subprocess
+
+    mount = 'mount -t tmpfs -o size=1m none "$1" || exit 77; exec "$2" -c "$3" "$1"'
+
+    def run(code: str) -> str:
+        if shutil.which("unshare") is None:
+            pytest.skip("there is no unshare")
+        root = () if os.geteuid() == 0 else ("--map-root-user",)
+        command = ["unshare", *root, "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 77 or done.stderr.startswith("unshare"):
+            pytest.skip("nothing can be mounted here")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

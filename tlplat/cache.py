@@ -112,6 +112,10 @@ class TensorCache:
                 self._build(spare, kind, key, build)
             return spare
 
+    def has_folder(self, kind: str, key: str) -> bool:
+        """Whether a folder stands under ``key``, whole or not."""
+        return self._place(kind, key).is_dir()
+
     def _place(self, kind: str, key: str) -> Path:
         if not (_WORD.fullmatch(kind) and _WORD.fullmatch(key)):
             raise ValueError(f"kind and key are words of letters, digits, '-' and '_', not {kind!r}, {key!r}")

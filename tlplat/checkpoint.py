@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlplat import disk
+from tlplat import disk, manifest
 from tlplat.errors import ModelError, ResourceError
 from tlplat.storage import (
     check_manifest,
@@ -99,11 +99,13 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda sentence:
 
 
 def _load(path: Path) -> Checkpoint:
-    written = read_manifest(path).get("checkpoint_format")
-    if written != FORMAT:
+    facts = read_manifest(path)
+    written = facts.get("checkpoint_format")
+    if written != FORMAT or facts["format"] != manifest.FORMAT:
         raise ResourceError(
             "TL-CKPT-VERSION",
-            f"{path} has checkpoint format {written}; this version of tlplat reads format {FORMAT}",
+            f"{path} has format {written}, manifest {facts['format']}; this version of tlplat reads format {FORMAT}, "
+            f"manifest {manifest.FORMAT}",
             where=str(path),
             fix="resume with the version of tlplat that started the run, or start a new run",
         )

@@ -108,9 +108,15 @@ class RunConfig(Table):
     seed: Seed = Field(default=0, description="first seed: initialisation, order, folds")
     data_seed: Seed = Field(default=0, description="decides which rows are labelled")
     out: FilePath | None = Field(default=None, description="the run directory; default runs/<domain>-<time>-<hash>")
-    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = Field(default=None, description="CPU threads")
+    jobs: Annotated[int, Field(strict=True, ge=1, le=64)] | None = Field(
+        default=None,
+        description="processes that compute trials side by side; default: one a core, at most 4",
+    )
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = Field(
+        default=None, description="CPU threads of each process; default: the cores shared out over the jobs"
+    )
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,3})?)$")] = Field(
-        default="cpu", description="cpu, cuda or cuda:N"
+        default="cpu", description="where tensors live: cpu, cuda or cuda:N"
     )
     deterministic: Switch = Field(default=False, description="deterministic kernels only")
     offline: Switch = Field(default=False, description="no network: assets must be in the cache")

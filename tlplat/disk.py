@@ -19,6 +19,7 @@ from pathlib import Path
 from tlplat.errors import ResourceError
 
 Buffer = bytes | bytearray | memoryview
+_BLOCK = 1 << 20
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -92,8 +93,8 @@ def write_chunks(path: Path, chunks: Iterable[Buffer]) -> None:
         make_folders(path.parent)
         temporary, descriptor = _claim_file(path)
         try:
-            for chunk in chunks:
-                calls.write(descriptor, chunk)
+            for block in _blocks(chunks):
+                calls.write(descriptor, block)
             calls.fsync(descriptor)
             calls.replace(temporary, path)
         except BaseException:
@@ -103,6 +104,24 @@ def write_chunks(path: Path, chunks: Iterable[Buffer]) -> None:
         finally:
             os.close(descriptor)
         calls.sync_folder(path.parent)
+
+
+def _blocks(chunks: Iterable[Buffer]) -> Iterator[Buffer]:
+    """The same bytes; small chunks are joined, so that a thousand small tensors are one call."""
+    pending = bytearray()
+    for chunk in chunks:
+        if len(chunk) < _BLOCK:
+            pending += chunk
+            if len(pending) < _BLOCK:
+                continue
+            chunk = b""
+        if pending:
+            yield pending
+            pending = bytearray()
+        if len(chunk):
+            yield chunk
+    if pending:
+        yield pending
 
 
 def make_folders(folder: Path) -> None:
@@ -168,7 +187,7 @@ def clean_temporaries(folder: Path) -> list[Path]:
         for name in [n for n in (*folders, *files) if is_temporary(n)]:
             path = Path(parent, name)
             with suppress(OSError):
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     if _hold(descriptor):
                         if name in folders:

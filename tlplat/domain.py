@@ -120,8 +120,12 @@ class Baseline(ABC):
         """Fit on ``train``; decoded predictions ((n, classes) probabilities) for each of ``others``."""
 
     def inference_cost(self) -> float:
-        """Multiply-adds per row at inference, roughly; 0 where negligible."""
+        """Multiply-adds per row at inference, roughly; 0 where negligible. Asked after a fit."""
         return 0.0
+
+    def parameters(self) -> int:
+        """How many numbers the last fit learnt: a tie goes to the cheaper."""
+        return 0
 
 
 class Domain(ABC):
@@ -134,6 +138,9 @@ class Domain(ABC):
     """``--labels`` of the demo; None takes all rows."""
     tasks: ClassVar[Mapping[str, str]] = {}
     """Demo tasks by name, with a line of description."""
+
+    def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
+        """Refuse bad data of the user's before a source is loaded or pretrained; default: :meth:`target` finds out."""
 
     @abstractmethod
     def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:

@@ -98,6 +98,13 @@ class TlplatError(Exception):
         }
 
 
+def from_json(document: dict[str, Any]) -> TlplatError:
+    """The error of :meth:`TlplatError.to_json`, as another process wrote it; its class follows from the exit code."""
+    exit_code = document["error"]["exit_code"]
+    found = next((c for c in TlplatError.__subclasses__() if c.exit_code == exit_code), TlplatError)
+    return _rebuild(found, document)
+
+
 def _rebuild(cls: type[TlplatError], document: dict[str, Any]) -> TlplatError:
     error = dict(document["error"])
     error.pop("exit_code")

@@ -61,7 +61,8 @@ class Scores:
     @classmethod
     def of(cls, metric: Metric, targets: np.ndarray, predictions: Sequence[np.ndarray], draws: Resamples) -> Scores:
         """``predictions`` holds one array a seed; equal arrays (a deterministic baseline) are scored once."""
-        points, resampled = [], []
+        points: list[float] = []
+        resampled: list[np.ndarray] = []
         known: dict[bytes, int] = {}
         for prediction in predictions:
             key = prediction.tobytes()

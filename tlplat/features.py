@@ -25,7 +25,7 @@ def apply_in_batches(
 
     Every batch but the last has the same size, and a row's result does not depend on its neighbours' content.
     """
-    training = {name: m.training for name, m in module.named_modules()}
+    modes = [(m, m.training) for m in module.modules()]
     module.eval()
     device = model_device(module)
     try:
@@ -34,8 +34,8 @@ def apply_in_batches(
             for i in range(0, len(inputs), batch_size)
         ]
     finally:
-        for name, m in module.named_modules():
-            m.training = training.get(name, m.training)
+        for m, training in modes:
+            m.training = training
     return torch.cat(parts)
 
 
@@ -108,4 +108,4 @@ class FeatureStore:
 def _depths(backbone: Backbone, inputs: Inputs) -> dict[str, Tensor]:
     sizes = backbone.block_dims
     joined = apply_in_batches(lambda batch: torch.cat(backbone.depth_features(batch), dim=1), backbone, inputs)
-    return {str(i): part.contiguous() for i, part in enumerate(joined.split(list(sizes), dim=1))}
+    return {str(i): part.contiguous() for i, part in enumerate(torch.split(joined, list(sizes), dim=1))}

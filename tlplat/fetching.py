@@ -41,8 +41,8 @@ from tlplat.storage import clean_temporaries, lock
 _BLOCK = 1 << 20
 _ROOM = 512 << 20
 _TIMEOUT = 30.0
-_spare: dict[str, Path] = {}
-"""Files of this process by SHA-256, where the cache could not be written to."""
+_spare: dict[Path, Path] = {}
+"""Files of this process by their place in the cache, where that could not be written to."""
 
 
 class Fetcher:
@@ -82,8 +82,8 @@ class Fetcher:
             raise wrong_content(asset, f"the content of {path}")
         if whole is False:
             self.report.say(f"warning: asset {asset.name!r} in the cache fails its checksum; it is fetched again")
-        spare = _spare.get(asset.sha256)
-        return spare if spare is not None and spare.name == path.name and spare.exists() else None
+        spare = _spare.get(path)
+        return spare if spare is not None and spare.exists() else None
 
     def _cached(self, path: Path) -> bool:
         return path.is_relative_to(self.cache / "assets")
@@ -197,9 +197,10 @@ class Fetcher:
             self.report.say(f"warning: cache disabled for asset {asset.name!r}: {error.message}")
             folder = Path(tempfile.mkdtemp(prefix="tlplat-asset-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            path = folder / path.name
-            write_chunks(path, verified(asset, chunks(), None))
-            _spare[asset.sha256] = path
+            spare = folder / path.name
+            write_chunks(spare, verified(asset, chunks(), None))
+            _spare[path] = spare
+            return spare
         return path
 
     @contextmanager

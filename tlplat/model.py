@@ -43,11 +43,11 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def block_dims(self) -> tuple[int, ...]:
-        """Feature dimension after pooling each block's output, in order."""
+        """Feature dimension after pooling each block's output, in order; blocks removed by an edit may still count."""
 
     @property
     def feature_dim(self) -> int:
-        return self.block_dims[-1]
+        return self.block_dims[len(self.blocks) - 1]
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (rows, feature_dim)."""

@@ -46,6 +46,7 @@ def pretrain(
         steps, batch_size, learning_rate, weight_decay: AdamW, warm-up and cosine decay.
     """
     factory: type[Backbone] = context.registry.get("backbones", base.name)
+    base = Ref(base.name, factory(**base.args).config())  # defaults too: they may change
     recipe = {
         "base": [base.name, dict(base.args), factory.code_version],
         "rows": [train.inputs.digest(), validation.inputs.digest(), state_digest({"y": train.targets})],
@@ -103,7 +104,7 @@ def pretrain(
         save_source(folder, source)
 
     cache = TensorCache(context.cache, context.warn)
-    if context.dry and not cache.has("sources", key):
+    if context.dry and not cache.has_folder("sources", key):
         context.warn(f"the source {name} is not in the cache: a run pretrains it first ({steps} steps)")
         blank = factory(**base.args)
         return SourceModel(name, base, blank.state_dict(), None, task.info(), preprocess, provenance)

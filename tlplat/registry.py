@@ -10,6 +10,11 @@ from tlplat.errors import PluginError, did_you_mean
 KINDS = ("domains", "strategies", "tasks", "backbones", "edits", "behaviours")
 
 
+def singular(kind: str) -> str:
+    """The kind as a message names one of it: ``strategy`` for ``strategies``."""
+    return "strategy" if kind == "strategies" else kind.removesuffix("s")
+
+
 @dataclass
 class Registry:
     """Classes by (kind, name). Each class carries its own ``name``.
@@ -34,7 +39,7 @@ class Registry:
         if known is not None and known is not cls:
             raise PluginError(
                 "TL-PLUGIN-DUP",
-                f"two plugins register the {kind[:-1]} {key[1]!r}: {self.owners[key]} and {owner}",
+                f"two plugins register the {singular(kind)} {key[1]!r}: {self.owners[key]} and {owner}",
                 fix="uninstall one of the two, or set TLPLAT_PLUGINS to the plugins you want",
             )
         self.entries[key], self.owners[key], self.plugins[key] = cls, owner, plugin
@@ -46,7 +51,7 @@ class Registry:
         except KeyError:
             raise PluginError(
                 "TL-PLUGIN-MISSING",
-                f"no {kind[:-1]} named {name!r} is loaded{did_you_mean(name, self.names(kind))}",
+                f"no {singular(kind)} named {name!r} is loaded{did_you_mean(name, self.names(kind))}",
                 found=", ".join(self.names(kind)) or "none",
                 fix="install the plugin that brings it (`tlplat plugins list` shows what is installed)",
             ) from None

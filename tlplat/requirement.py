@@ -47,13 +47,15 @@ class Requirement:
     def unmet(self, report: Mapping[str, Any]) -> Finding | None:
         """What the report says against it, or None where it is met. An unknown metric or a missing score is unmet."""
         verdict, metric = report["verdict"], report["metric"]["name"]
+        where = f"{self.metric}{self.comparison}" + (f"{self.bound:g}" if self.comparison else "")
+        if verdict is None:
+            return Finding("the run has no verdict", where)
         if not self.comparison:
             bad = verdict["negative_transfer"]
-            return Finding("transfer is negative", NO_NEGATIVE_TRANSFER, verdict["sentence"]) if bad else None
-        where = f"{self.metric}{self.comparison}{self.bound:g}"
+            return Finding("transfer is negative", where, verdict["sentence"]) if bad else None
         if self.metric != metric:
             return Finding("the run has no such metric", where, metric, self.metric)
-        score = next((c["mean"] for c in report["candidates"] if c["strategy"] == verdict["winner"]), None)
+        score = next((c["mean"] for c in report["candidates"] if c["key"] == verdict["winner"]), None)
         if score is not None and _COMPARE[self.comparison](score, self.bound):
             return None
         return Finding(

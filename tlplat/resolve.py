@@ -38,7 +38,10 @@ class Layers:
             self.values[key] = item, origin if isinstance(origin, str) else origin(key)
 
     def origin(self, key: str) -> str:
-        return self.values[key][1] if key in self.values else "default"
+        """Of the key, or of the list or table that it is an item of."""
+        while key and key not in self.values:
+            key = key.rpartition(".")[0]
+        return self.values[key][1] if key else "default"
 
     def nested(self) -> dict[str, Any]:
         """The document that the dotted keys spell."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from tlplat.data.examples import Examples
 from tlplat.data.splits import Fold
 from tlplat.errors import TlplatError, UsageError
 from tlplat.modelio import package_versions
-from tlplat.storage import lock, read_json, write_bytes, write_json
+from tlplat.storage import clean_temporaries, lock, read_json, write_bytes, write_json
 
+REFUSALS = (2, 3, 4, 5)
 PACKAGES = ("tlplat", "torch", "numpy", "scikit-learn", "safetensors", "peft", "biopython")
 
 
@@ -41,9 +43,21 @@ def new_folder(domain: str, digest: str, out: Path | None) -> Path:
 
 
 @contextmanager
+def untouched_on_refusal(folder: Path) -> Iterator[None]:
+    """Remove the new folder again where the run is refused (exit 2 to 5) before any result is in it."""
+    try:
+        yield
+    except TlplatError as error:
+        if error.exit_code in REFUSALS:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
 def running(folder: Path) -> Iterator[None]:
     """Hold the folder's lock and keep status.json: running, then complete, failed or interrupted."""
     with lock(folder / ".lock"):
+        clean_temporaries(folder)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         _status(folder, "running", started)
         try:
@@ -51,7 +65,9 @@ def running(folder: Path) -> Iterator[None]:
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
             code = error.code if isinstance(error, TlplatError) else type(error).__name__
-            _status(folder, state, started, error=code)
+            error.add_note(f"tlplat resume {folder}")
+            if folder.exists():  # a refused run took its folder with it
+                _status(folder, state, started, error=code)
             raise
         _status(folder, "complete", started)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,17 @@ import numpy as np
 
 from tlplat import plugins
 from tlplat.config import RunConfig, from_toml, to_toml
-from tlplat.data.quality import check_quality
+from tlplat.crew import Crew
 from tlplat.data.splits import folds
 from tlplat.evaluate import Resamples, Scores, Standing, best, judge
 from tlplat.modelio import save_model
 from tlplat.plan import json_hash
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
-from tlplat.report import model_card, write_report
-from tlplat.rundir import environment, new_folder, running, status, write_data
-from tlplat.selection import Final, Search, Validated
-from tlplat.stage import Stage, load_registry, prepare
+from tlplat.report import load_report, model_card, write_report
+from tlplat.rundir import environment, new_folder, running, status, untouched_on_refusal, write_data
+from tlplat.selection import Validated
+from tlplat.stage import Stage, load_registry, prepare, search_of, seeds_of, set_threads
 from tlplat.storage import check_manifest, read_json, write_json, write_manifest, write_text
 from tlplat.summary import Finalist, document, search_record
 from tlplat.trial import Outcome, Rows, StrategyCandidate
@@ -35,21 +36,26 @@ class Run:
     report: dict[str, Any]
 
 
-def run(config: RunConfig, registry: Registry, report: Reporter) -> Run:
+def run(config: RunConfig, registry: Registry, report: Reporter, origins: Mapping[str, str] | None = None) -> Run:
     """Carry out a new run in a folder of its own.
 
     Args:
         registry: loaded as :func:`tlplat.stage.load_registry` does.
+        origins: where each setting came from, by dotted key (flag, file, environment), for the report.
 
     Raises:
         UsageError TL-OUT-EXISTS: the folder that ``config.out`` names is in use.
         TlplatError: of data, source or training; what was done stays in the folder, and :func:`resume` goes on.
     """
     text = to_toml(config)
-    stage = prepare(config, registry, report)
     folder = new_folder(config.domain, json_hash(text), config.out)
-    write_text(folder / "config.toml", text)
-    return _carry_out(folder, stage, report)
+    with running(folder):
+        write_text(folder / "config.toml", text)
+        set_threads(config)
+        write_json(folder / "env.json", {**environment(config.device), "config_origins": dict(origins or {})})
+        with untouched_on_refusal(folder):
+            stage = prepare(config, registry, report)
+        return _carry_out(folder, stage, report)
 
 
 def resume(folder: Path, report: Reporter) -> Run:
@@ -59,9 +65,13 @@ def resume(folder: Path, report: Reporter) -> Run:
     uninterrupted run on the same machine, threads and versions.
     """
     if status(folder)["state"] == "complete":
-        return Run(folder, read_json(folder / "report" / "report.json"))
+        return Run(folder, load_report(folder))
     config = from_toml(folder / "config.toml")
-    return _carry_out(folder, prepare(config, load_registry(config), report), report)
+    with running(folder):
+        if not (folder / "env.json").exists():
+            set_threads(config)
+            write_json(folder / "env.json", {**environment(config.device), "config_origins": {}})
+        return _carry_out(folder, prepare(config, load_registry(config), report), report)
 
 
 def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, Any]:
@@ -88,64 +98,62 @@ def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[s
     }
 
 
-def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
+def carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
+    """Search, final fits, verdict, model and report of a stage, in a folder that has config.toml and env.json."""
     with running(folder):
-        config, task, test = stage.config, stage.target.task, stage.target.test
-        env = environment(config.device)
-        write_json(folder / "env.json", env)
-        seeds = [config.seed + k for k in range(config.seeds)]
-        quality = check_quality(stage.labelled, test, task)
-        made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
-        write_data(folder, stage.labelled, test, made, stage.target.data_card, quality)
-        higher = task.metrics[0].higher_is_better
-        finalists = _search(folder, stage, seeds, report)
-        standings = [_standing(f) for f in finalists]
-        verdict = judge(standings, higher)
-        result = document(folder, stage, env, finalists, verdict, quality)
-        leader = next(f for f in finalists if f.key == verdict.winner)
-        _publish_model(folder, leader.finals[0].validated, result)
-        write_report(folder, result)
+        return _carry_out(folder, stage, report)
+
+
+def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
+    task, test = stage.target.task, stage.target.test
+    env, seeds = read_json(folder / "env.json"), seeds_of(stage.config)
+    made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
+    write_data(folder, stage.labelled, test, made, stage.target.data_card, stage.quality)
+    finalists = _search(folder, stage, seeds, report)
+    verdict = judge([_standing(f) for f in finalists], task.metrics[0].higher_is_better)
+    leader = next(f for f in finalists if f.key == verdict.winner)
+    result = document(folder, stage, env, finalists, verdict)
+    _publish_model(folder, leader.finals[0].validated, result)
+    result = write_report(folder, result)
     plugins.notify({"event": "run_complete", "folder": str(folder), "report": result})
     return Run(folder, result)
 
 
 def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> list[Finalist]:
     """All candidates on validation; then, the winner being known, every candidate's final fits and test scores."""
-    task, test = stage.target.task, stage.target.test
-    draft = Search(stage.bench, stage.labelled, folder / "trials", seeds)
-    with report.task("trials", total=draft.fits(stage.candidates)) as advance:
-        search = Search(stage.bench, stage.labelled, folder / "trials", seeds, advance)
-        chosen = [search.choose(candidate) for candidate in stage.candidates]
-        leader = best((c for c in chosen if c.candidate.transfers), task.metrics[0].higher_is_better)
-        write_json(folder / "search.json", search_record(chosen, leader, stage))
-        finals: list[list[Final]] = []
-        for c in chosen:
-            keeps = [c is leader and seed == seeds[0] for seed in seeds]
-            finals.append(
-                [
-                    search.finish(v, test, _keeper(v, stage) if keep else None)
-                    for v, keep in zip(c.validated, keeps, strict=True)
-                ]
-            )
+    higher = stage.target.task.metrics[0].higher_is_better
+    total = search_of(stage, folder, seeds).fits
+    with report.task("trials", total=total) as advance:
+        search = search_of(stage, folder, seeds, advance)
+        with Crew(folder, search, stage.jobs, stage.context.warn) as crew:
+            crew.run(search.first_jobs())
+            crew.run(search.further_jobs())
+            chosen = [search.choose(candidate) for candidate in stage.candidates]
+            leader = best((c for c in chosen if c.candidate.transfers), higher)
+            write_json(folder / "search.json", search_record(chosen, leader, stage))
+            search.finish(leader.validated[0], _keeper(leader.validated[0], stage))
+            crew.run(search.final_jobs())
+        finals = [[search.finish(v) for v in c.validated] for c in chosen]
+    test, metric = stage.target.test, stage.target.task.metrics[0]
     units = np.arange(len(test)) if test.units is None else test.units.numpy()
     draws = Resamples.draw(units, len(seeds), seed=stage.config.data_seed)
-    targets, metric = test.targets.numpy(), task.metrics[0]
     return [
-        Finalist(c, f, Scores.of(metric, targets, [x.predictions for x in f], draws))
+        Finalist(c, f, Scores.of(metric, test.targets.numpy(), [x.predictions for x in f], draws))
         for c, f in zip(chosen, finals, strict=True)
     ]
 
 
-def _keeper(validated: Validated, stage: Stage) -> Any:
+def _keeper(validated: Validated, stage: Stage) -> Callable[[Outcome], None]:
+    """Saves the leader's final model beside its trial, where a resume finds it."""
+
     def keep(outcome: Outcome) -> None:
-        assert outcome.model is not None and validated.candidate.source is not None
-        registry = stage.bench.registry
+        assert outcome.model is not None
         save_model(
             validated.folder / "fitted",
             outcome.model,
             stage.target.task.info(),
             stage.target.preprocess,
-            registry,
+            stage.bench.registry,
             {"kind": "model", "domain": stage.domain.name, "strategy": validated.candidate.name},
             plugins=[("domains", stage.domain.name)],
         )

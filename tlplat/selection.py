@@ -7,8 +7,9 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ class Validated:
 
     @property
     def score(self) -> float:
-        return float(self.record["validation"]["score"])
+        score = self.record["validation"]["score"]
+        return math.nan if score is None else float(score)
 
     @property
     def seconds(self) -> float:
@@ -74,45 +76,106 @@ class Final:
 
 
 @dataclass(frozen=True)
+class Job:
+    """One trial's validation or its final fit, in numbers that another process understands.
+
+    Attributes:
+        candidate: position in the stage's list. setting: position in that candidate's ``settings()``.
+    """
+
+    kind: Literal["validate", "finish"]
+    candidate: int
+    setting: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Search:
     """One run's search over one labelled set.
 
     Attributes:
-        labelled: training and validation rows. folder: ``trials/`` of the run directory.
-        seeds: each sets initialisation, order and folds. advance: called with 1 for each fit.
+        labelled: training and validation rows. test: looked at by final fits alone.
+        folder: ``trials/`` of the run directory. seeds: each sets initialisation, order and folds.
+        advance: called with 1 after each fit.
     """
 
     bench: Bench
+    candidates: Sequence[Candidate]
     labelled: Examples
+    test: Examples
     folder: Path
     seeds: Sequence[int]
     advance: Callable[[float], None] = lambda units: None
 
-    @property
+    @cached_property
     def fold_count(self) -> int:
         return len(self._folds(self.seeds[0]))
 
-    def fits(self, candidates: Sequence[Candidate]) -> int:
+    @property
+    def fits(self) -> int:
         """Fits of the whole search, for the progress bar."""
-        trials = sum(len(c.settings()) + len(self.seeds) - 1 for c in candidates)
-        return trials * self.fold_count + len(candidates) * len(self.seeds)
+        trials = sum(len(c.settings()) + len(self.seeds) - 1 for c in self.candidates)
+        return trials * self.fold_count + len(self.candidates) * len(self.seeds)
+
+    def first_jobs(self) -> list[Job]:
+        """Every setting of every candidate, with the first seed."""
+        return [
+            Job("validate", i, j, self.seeds[0])
+            for i, candidate in enumerate(self.candidates)
+            for j in range(len(candidate.settings()))
+        ]
+
+    def further_jobs(self) -> list[Job]:
+        """Each candidate's best setting with the other seeds; the first jobs must be done."""
+        best = [self._best_setting(c) for c in self.candidates]
+        return [Job("validate", i, j, seed) for i, j in enumerate(best) for seed in self.seeds[1:]]
+
+    def final_jobs(self) -> list[Job]:
+        """Each candidate's final fits; all validation must be done."""
+        best = [self._best_setting(c) for c in self.candidates]
+        return [Job("finish", i, j, seed) for i, j in enumerate(best) for seed in self.seeds]
+
+    def size(self, job: Job) -> int:
+        """How many fits a job is."""
+        return self.fold_count if job.kind == "validate" else 1
+
+    def is_done(self, job: Job) -> bool:
+        """Whether its trial's folder holds the job's result."""
+        path = self._folder(self._setting(job), job.seed) / "metrics.json"
+        return path.exists() and (job.kind == "validate" or "test" in read_json(path))
+
+    def do(self, job: Job) -> None:
+        """Compute a job; its result is what the trial's folder then holds."""
+        validated = self.validate(self._setting(job), job.seed)
+        if job.kind == "finish":
+            self.finish(validated)
 
     def choose(self, candidate: Candidate) -> Chosen:
-        """Try every setting with the first seed, then validate the best with the others."""
-        first = self.seeds[0]
-        tried = [self.validate(setting, first) for setting in candidate.settings()]
-        sign = 1 if self.bench.task.metrics[0].higher_is_better else -1
-        best = max(tried, key=lambda v: sign * v.score if math.isfinite(v.score) else -math.inf)
+        """The candidate at its best setting of the first seed, validated with all seeds."""
+        settings = candidate.settings()
+        tried = [self.validate(setting, self.seeds[0]) for setting in settings]
+        best = tried[self._best_setting(candidate)]
         rest = [self.validate(best.candidate, seed) for seed in self.seeds[1:]]
         return Chosen(best.candidate, (best, *rest), tuple(tried))
 
+    def _best_setting(self, candidate: Candidate) -> int:
+        scores = [self.validate(setting, self.seeds[0]).score for setting in candidate.settings()]
+        sign = 1 if self.bench.task.metrics[0].higher_is_better else -1
+        ranks = [sign * score if math.isfinite(score) else -math.inf for score in scores]
+        return max(range(len(ranks)), key=ranks.__getitem__)
+
+    def _setting(self, job: Job) -> Candidate:
+        return self.candidates[job.candidate].settings()[job.setting]
+
+    def _folder(self, candidate: Candidate, seed: int) -> Path:
+        return self.folder / candidate.key / f"seed-{seed}"
+
     def validate(self, candidate: Candidate, seed: int) -> Validated:
         """Out-of-fold predictions of all validation rows, scored; a finished trial is read back."""
-        folder = self.folder / candidate.key / f"seed-{seed}"
-        made = self._folds(seed)
+        folder = self._folder(candidate, seed)
         if (folder / "metrics.json").exists():
-            self.advance(len(made))
             return Validated(candidate, seed, folder, read_json(folder / "metrics.json"))
+        made = self._folds(seed)
         outcomes = [self._fit_fold(candidate, seed, number, fold, folder) for number, fold in enumerate(made)]
         index = torch.cat([fold.validation for fold in made])
         predictions = np.concatenate([o.predictions[0] for o in outcomes])
@@ -120,7 +183,7 @@ class Search:
         self._write(folder, outcomes, index, predictions, score)
         return Validated(candidate, seed, folder, read_json(folder / "metrics.json"))
 
-    def finish(self, validated: Validated, test: Examples, keep: Callable[[Outcome], None] | None = None) -> Final:
+    def finish(self, validated: Validated, keep: Callable[[Outcome], None] | None = None) -> Final:
         """Refit on all labelled rows, for as many steps as validation chose, and predict the test rows.
 
         ``keep`` is given the fit with its model before the trial counts as finished. A finished one is read back.
@@ -131,26 +194,26 @@ class Search:
             outcome = validated.candidate.run(
                 self.bench,
                 Rows.all(self.labelled),
-                [Rows.all(test)],
+                [Rows.all(self.test)],
                 validated.seed,
                 stop_at=record["validation"]["best_step"],
                 checkpoint=folder / "checkpoint" / "final",
             )
             if keep is not None:
                 keep(outcome)
-            self._write_final(folder, record, outcome, test)
-        self.advance(1)
+            self._write_final(folder, record, outcome)
+            self.advance(1)
         return _read_final(validated)
 
-    def _write_final(self, folder: Path, record: dict[str, Any], outcome: Outcome, test: Examples) -> None:
+    def _write_final(self, folder: Path, record: dict[str, Any], outcome: Outcome) -> None:
         predictions = outcome.predictions[0]
         write_tensors(folder / "test.safetensors", {"predictions": torch.from_numpy(predictions)})
         if outcome.plan:
             write_json(folder / "plan.json", dict(outcome.plan))
             write_json(folder / "measured.json", dict(outcome.measured))
         write_json(folder / "timing.json", {**read_json(folder / "timing.json"), "final_seconds": outcome.seconds})
-        targets = test.targets.numpy()
-        record["test"] = {m.name: float(m(targets, predictions)[0]) for m in self.bench.task.metrics}
+        targets = self.test.targets.numpy()
+        record["test"] = {m.name: _or_none(m(targets, predictions)[0]) for m in self.bench.task.metrics}
         record["curve"] = outcome.result.curve
         record["steps"] = outcome.result.steps
         record |= _costs(outcome)
@@ -188,7 +251,13 @@ class Search:
         write_json(folder / "timing.json", {"validation_seconds": sum(o.seconds for o in outcomes)})
         steps = outcomes[0].result.best_step if len(outcomes) == 1 else None
         metric = self.bench.task.metrics[0].name
-        validation = {"metric": metric, "score": score, "rows": len(index), "folds": len(outcomes), "best_step": steps}
+        validation = {
+            "metric": metric,
+            "score": _or_none(score),
+            "rows": len(index),
+            "folds": len(outcomes),
+            "best_step": steps,
+        }
         write_json(folder / "metrics.json", {"validation": validation, **_costs(outcomes[0])})
 
 
@@ -204,3 +273,8 @@ def _costs(outcome: Outcome) -> dict[str, Any]:
         "total_parameters": outcome.total_parameters,
         "inference_cost": outcome.inference_cost,
     }
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no NaN: an undefined score is null."""
+    return float(value) if math.isfinite(value) else None

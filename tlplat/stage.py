@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from tlplat import plugins
 from tlplat.cache import TensorCache, cache_root
 from tlplat.config import RunConfig, TrainOptions
 from tlplat.data.examples import Examples
+from tlplat.data.quality import check_quality
 from tlplat.data.splits import draw_labels
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import Finding, UsageError
@@ -21,6 +23,7 @@ from tlplat.features import FeatureStore
 from tlplat.model import BackboneInfo, SourceModel, TaskInfo
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
+from tlplat.selection import Search
 from tlplat.strategy import Strategy
 from tlplat.train import FitSettings
 from tlplat.trial import BaselineCandidate, Bench, Candidate, StrategyCandidate, Trivial
@@ -36,6 +39,8 @@ class Stage:
 
     Attributes:
         labelled: training and validation rows. skipped: strategies that do not fit, with the reason.
+        quality: what the checks of labelled and test rows found.
+        planted: the source was handed in, and stands in no configuration.
     """
 
     config: RunConfig
@@ -47,6 +52,25 @@ class Stage:
     candidates: list[Candidate]
     skipped: list[dict[str, str]]
     context: DomainContext
+    quality: dict[str, Any]
+    planted: bool = False
+
+    @property
+    def jobs(self) -> int:
+        """Processes for the search; another process can prepare the same stage only from the configuration alone."""
+        return 1 if self.planted else jobs_of(self.config)
+
+
+def search_of(
+    stage: Stage, folder: Path, seeds: Sequence[int], advance: Callable[[float], None] = lambda units: None
+) -> Search:
+    """The search of a run in ``folder``."""
+    return Search(stage.bench, stage.candidates, stage.labelled, stage.target.test, folder / "trials", seeds, advance)
+
+
+def seeds_of(config: RunConfig) -> list[int]:
+    """The run's seeds: as many as asked for, from the first on."""
+    return [config.seed + k for k in range(config.seeds)]
 
 
 def load_registry(config: RunConfig) -> Registry:
@@ -57,13 +81,15 @@ def load_registry(config: RunConfig) -> Registry:
     return plugins.load("tlplat.tasks", None, registry)
 
 
-def prepare(config: RunConfig, registry: Registry, report: Reporter, *, dry: bool = False) -> Stage:
+def prepare(
+    config: RunConfig, registry: Registry, report: Reporter, *, source: SourceModel | None = None, dry: bool = False
+) -> Stage:
     """Load (or pretrain) the source, read, check and split the target, and list the candidates.
 
+    ``source``, where given, stands in for the one that the configuration names.
     ``dry`` trains nothing: a source that is not in the cache stands in with random weights, and a warning says so.
     """
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
-    torch.use_deterministic_algorithms(config.deterministic)
+    set_threads(config)
     domain = plugins.domain(config.domain, registry)
     context = DomainContext(
         registry=registry,
@@ -77,7 +103,8 @@ def prepare(config: RunConfig, registry: Registry, report: Reporter, *, dry: boo
         report=report,
     )
     options = _domain_options(domain, config)
-    source = domain.source(config.source or domain.sources()[0].name, options, context)
+    planted = source is not None
+    source = source or domain.source(config.source or domain.sources()[0].name, options, context)
     data = DataOptions(**config.data.model_dump())
     target = domain.target(options, data, source, context)
     wanted = config.labels if config.labels is not None or data.path else domain.default_labels
@@ -92,7 +119,20 @@ def prepare(config: RunConfig, registry: Registry, report: Reporter, *, dry: boo
         warn=context.warn,
     )
     candidates, skipped = _candidates(config, domain, source, target, bench)
-    return Stage(config, domain, source, target, labelled, bench, candidates, skipped, context)
+    quality = check_quality(labelled, target.test, target.task)
+    return Stage(config, domain, source, target, labelled, bench, candidates, skipped, context, quality, planted)
+
+
+def set_threads(config: RunConfig) -> None:
+    """Threads and determinism of this process, as the configuration says: results depend on both."""
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // jobs_of(config)))
+    if config.deterministic or torch.are_deterministic_algorithms_enabled():  # the call itself imports for 2 s
+        torch.use_deterministic_algorithms(config.deterministic)
+
+
+def jobs_of(config: RunConfig) -> int:
+    """Processes that compute trials: as configured, else one a core up to 4; one where a device does the work."""
+    return config.jobs or (min(4, os.cpu_count() or 1) if config.device == "cpu" else 1)
 
 
 def steps_of(train: TrainOptions) -> Callable[[int], int]:

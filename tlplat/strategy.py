@@ -19,10 +19,13 @@ Family = Literal["parameter", "feature", "structural", "baseline"]
 class MeasureContext(Protocol):
     """What :meth:`Strategy.measure` may look at: training rows only."""
 
-    backbone: BackboneInfo
-    task: TaskInfo
-    targets: Tensor
-    """(n,) targets of the training rows."""
+    @property
+    def backbone(self) -> BackboneInfo: ...
+    @property
+    def task(self) -> TaskInfo: ...
+    @property
+    def targets(self) -> Tensor:
+        """(n,) targets of the training rows."""
 
     def depth_features(self) -> Sequence[Tensor]:
         """The source's pooled features of the training rows after every block: (n, block_dims[i]) each."""

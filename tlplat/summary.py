@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlplat import __version__
-from tlplat.config import flatten
+from tlplat.config import RunConfig, keys
 from tlplat.evaluate import Estimate, Scores, Verdict
 from tlplat.metrics import expected_calibration_error
 from tlplat.selection import Chosen, Final
 from tlplat.stage import Stage
+from tlplat.storage import read_json
 from tlplat.tasks.base import Task
 
 CALIBRATION_BINS = 10
@@ -40,7 +43,6 @@ def document(
     env: Mapping[str, Any],
     finalists: Sequence[Finalist],
     verdict: Verdict,
-    quality: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The whole of report.json, ready for :func:`tlplat.report.write_report`."""
     target, task, labelled = stage.target, stage.target.task, stage.labelled
@@ -58,6 +60,7 @@ def document(
             "kind": info.kind,
             "labels": list(info.labels),
             "source": stage.source.name,
+            "target": target.title.rpartition("->")[2].strip() or target.title,
             "unit": target.unit,
         },
         "metric": {"name": metric.name, "higher_is_better": metric.higher_is_better},
@@ -71,13 +74,14 @@ def document(
         "skipped": stage.skipped,
         "verdict": _verdict(verdict),
         "details": {key: _detail(spoken[key], task, target.test.targets.numpy()) for key in looked_at},
-        "data_card": {**target.data_card, "quality": dict(quality)},
+        "data_card": {**target.data_card, "quality": stage.quality},
         "source_card": {"name": stage.source.name, **stage.source.provenance},
         "run": {
             "command": " ".join(env["argv"]),
-            "config": {k: {"value": v} for k, v in flatten(stage.config).items()},
-            "environment": {k: v for k, v in env.items() if k != "argv"},
+            "config": _config(stage.config, env["config_origins"]),
+            "environment": {k: v for k, v in env.items() if k not in ("argv", "config_origins")},
             "seconds": sum(f.seconds for x in finalists for f in x.finals),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         "budget": {"steps": stage.bench.steps(len(labelled)), "batch_size": stage.bench.fit_settings.batch_size},
         "run_dir": folder.name,
@@ -103,6 +107,17 @@ def search_record(chosen: Sequence[Chosen], leader: Chosen, stage: Stage) -> dic
         "skipped": stage.skipped,
         "winner": leader.candidate.name,
     }
+
+
+def _config(config: RunConfig, origins: Mapping[str, str]) -> dict[str, Any]:
+    """Every resolved setting under its dotted key, with where it came from."""
+    found: dict[str, Any] = {f"options.{k}": v for k, v in config.options.items()}
+    for key in keys():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        found[key] = str(value) if isinstance(value, Path) else value
+    return {key: {"value": value, "origin": origins.get(key, "default")} for key, value in found.items()}
 
 
 def _candidate(finalist: Finalist, folder: Path) -> dict[str, Any]:
@@ -131,13 +146,32 @@ def _candidate(finalist: Finalist, folder: Path) -> dict[str, Any]:
             }
             for f, score in zip(finals, finalist.scores.seeds.tolist(), strict=True)
         ],
-        "metrics": {name: float(np.mean([f.record["test"][name] for f in finals])) for name in names},
+        "metrics": {name: _mean([f.record["test"][name] for f in finals]) for name in names},
         "trained_parameters": record["trained_parameters"],
         "total_parameters": record["total_parameters"],
         "inference_cost": record["inference_cost"],
         "seconds": sum(f.seconds for f in finals) + sum(v.seconds for v in rejected),
-        "curves": [{**point, "seed": f.validated.seed} for f in finals for point in f.record["curve"]],
+        "curves": [point for f in finals for point in _curve(f)],
+        "plan": _read_plan(finals[0]),
     }
+
+
+def _curve(final: Final) -> list[dict[str, Any]]:
+    """The learning curves of the chosen setting's folds, then of the final fit, of one seed."""
+    events = final.validated.folder / "events.jsonl"
+    lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+    points = [json.loads(line) for line in lines]
+    return [{**point, "seed": final.validated.seed} for point in (*points, *final.record["curve"])]
+
+
+def _read_plan(final: Final) -> dict[str, Any] | None:
+    path = final.validated.folder / "plan.json"
+    return dict(read_json(path)) if path.exists() else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def read_tensors(
         known = _verify(path)
         if require_checksum and not known:
             raise _corrupt(path, "it has no checksum")
-        with safe_open(path, framework="pt") as file:
+        # by descriptor: safe_open refuses a path that is not UTF-8
+        with open(path, "rb") as raw, safe_open(f"/dev/fd/{raw.fileno()}", framework="pt") as file:
             # clone: memory aligned as torch aligns it, so that a result does not depend on where a tensor came from
             tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
             metadata = dict(file.metadata() or {})

@@ -170,12 +170,15 @@ class _Loop:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         loss = 0.0
         for step in range(self.step - start, length):
-            loss = self._step(
-                optimizer, behaviours, parameters, phase.learning_rate * _rate(step, length), start + step
-            )
+            rate = phase.learning_rate * _rate(step, length)
+            try:
+                loss = self._step(optimizer, behaviours, parameters, rate, start + step)
+                for behaviour in behaviours:
+                    behaviour.on_step(self.model, (step + 1) / length)
+            except Exception as error:
+                error.add_note(f"in epoch {(start + step) // self.batches.per_epoch + 1}, step {start + step + 1}")
+                raise
             self.step = start + step + 1
-            for behaviour in behaviours:
-                behaviour.on_step(self.model, (step + 1) / length)
             advance(1)
             if self.step % self.every == 0 or step + 1 == length or self.step == self.stop_at:
                 self._evaluate(loss)
@@ -217,8 +220,8 @@ class _Loop:
             outputs = apply_in_batches(self.model, self.model, self.validation.inputs)
             targets = self.validation.targets
             point["validation_loss"] = float(self.task.loss(outputs, targets))
-            metric = self.task.metrics[0]
-            point["validation_metric"] = float(metric(targets.numpy(), self.task.decode(outputs))[0])
+            score = float(self.task.metrics[0](targets.numpy(), self.task.decode(outputs))[0])
+            point["validation_metric"] = score if math.isfinite(score) else None
             if self.keep_best:
                 self._keep(point["validation_loss"])
         self.curve.append(point)

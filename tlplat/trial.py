@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,9 +129,8 @@ class Candidate(ABC):
 class BaselineCandidate(Candidate):
     """A baseline of the domain, or the task's trivial one."""
 
-    family: ClassVar[Family] = "baseline"
-
     def __init__(self, baseline: Baseline) -> None:
+        self.family = "baseline"
         self.baseline, self.name, self.summary = baseline, baseline.name, baseline.summary
         self.transfers, self.source, self.hyperparameters = False, None, {}
 
@@ -147,8 +146,14 @@ class BaselineCandidate(Candidate):
                 expected=str(wanted),
                 fix="mend the plugin's fit_predict: one array (rows, outputs) for each of the inputs",
             )
-        cost = self.baseline.inference_cost()
-        return Outcome(predictions, inference_cost=cost, seconds=time.monotonic() - begin)
+        count = self.baseline.parameters()
+        return Outcome(
+            predictions,
+            result=FitResult(trained_parameters=count),
+            total_parameters=count,
+            inference_cost=self.baseline.inference_cost(),
+            seconds=time.monotonic() - begin,
+        )
 
 
 class Trivial(Baseline):
@@ -156,10 +161,15 @@ class Trivial(Baseline):
 
     name = "majority"
     summary = "predicts the training rows' class frequencies for every row"
+    _width = 0
 
     def fit_predict(self, train: Examples, others: Sequence[Any], task: Task, seed: int) -> list[np.ndarray]:
         row = task.trivial(train.targets)
+        self._width = len(row)
         return [np.repeat(row[None], len(inputs), axis=0) for inputs in others]
+
+    def parameters(self) -> int:
+        return self._width
 
 
 class StrategyCandidate(Candidate):
@@ -326,4 +336,4 @@ def multiply_adds(model: TransferModel, rows: Rows) -> float:
     batch = rows.examples.inputs.take(rows.index[:1])
     with torch.no_grad(), counter:
         model(batch)
-    return cast(int, counter.get_total_flops()) / 2
+    return counter.get_total_flops() / 2

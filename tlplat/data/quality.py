@@ -31,7 +31,7 @@ def check_quality(labelled: Examples, test: Examples, task: Task) -> dict[str, A
     if across:
         raise DataError(
             "TL-LEAK-DUP",
-            f"duplicate rows on both sides of the split: {len(across)} test rows equal a train row (count {len(across)})",
+            f"duplicate rows on both sides of the split: count {len(across)} of test rows that equal a train row",
             findings=[Finding(f"test row {b} equals train row {a}") for a, b in across],
             fix="remove the duplicates, or put all copies of a row on one side (give them one group)",
         )

@@ -28,31 +28,30 @@ def l2sp_penalty(
 
 
 class TowardsStart(Behaviour):
-    """Adds the L2-SP penalty; the reference is the model at the start of the phase."""
+    """Adds the L2-SP penalty; the reference is the backbone at the start of the phase."""
 
     name: ClassVar[str] = "l2sp"
 
     def __init__(self, alpha: float, beta: float) -> None:
         self.alpha, self.beta = alpha, beta
         self.start: dict[str, Tensor] = {}
+        self.moving: list[Tensor] = []
+        self.fresh: list[Tensor] = []
 
     def setup(self, model: TransferModel, generator: torch.Generator) -> None:
-        self.start = {
-            name: p.detach().clone()
-            for name, p in model.named_parameters()
-            if p.requires_grad and name.startswith("backbone.")
-        }
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.start = {name: p.detach().clone() for name, p in named.items() if name.startswith("backbone.")}
+        self.moving = [named[name] for name in self.start]
+        self.fresh = [p for name, p in named.items() if name not in self.start]
 
     def loss(self, model: TransferModel, batch: Batch, outputs: Tensor) -> Tensor:
-        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        fresh = [p for name, p in named.items() if name not in self.start]
-        return l2sp_penalty([named[n] for n in self.start], list(self.start.values()), fresh, self.alpha, self.beta)
+        return l2sp_penalty(self.moving, list(self.start.values()), self.fresh, self.alpha, self.beta)
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.start
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.start = dict(state)
+        self.start = {name: state[name] for name in self.start}
 
 
 @dataclass(frozen=True)

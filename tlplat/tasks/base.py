@@ -15,14 +15,12 @@ from tlplat.model import TaskInfo
 
 
 class Metric(Protocol):
-    """A score of predictions.
+    """A score of predictions: its name (``auroc``, ``accuracy``), its direction, and the score itself."""
 
-    Attributes:
-        name: ``auroc``, ``accuracy``, ... higher_is_better: its direction. needs: sentence shown when undefined.
-    """
-
-    name: str
-    higher_is_better: bool
+    @property
+    def name(self) -> str: ...
+    @property
+    def higher_is_better(self) -> bool: ...
 
     def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """The score for each row of ``weights`` (b, n), shape (b,); without weights one score, shape (1,).

@@ -86,7 +86,7 @@ class Classification(Task):
     def strata(self, targets: Tensor) -> Tensor:
         if not self.multi_label:
             return targets
-        _, inverse = torch.unique(targets, dim=0, return_inverse=True)
+        inverse: Tensor = torch.unique(targets, dim=0, return_inverse=True)[1]
         return inverse
 
     def fit_head(self, z: Tensor, y: Tensor, options: Mapping[str, Any]) -> HeadFit:

@@ -1,0 +1,242 @@
+"""Fills the generated parts of README.md and docs/*.md from the code: ``python docs/generate.py``.
+
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- /generated -->``; :data:`PARTS` says what makes it.
+``--check`` writes nothing, names the pages that are out of date, and ends with 1 where there is one.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+
+from errorcodes import collect  # noqa: E402
+
+PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+WIDTH = 100
+EXITS = {
+    1: "a bug in tlplat",
+    2: "usage or configuration",
+    3: "data refused",
+    4: "model refused",
+    5: "plugin or extension",
+    6: "resource: disk, network, memory, lock",
+    7: "numbers that are not finite",
+    8: "a `--require` was not met",
+    130: "interrupted (Ctrl-C); the run can be resumed",
+    143: "terminated (SIGTERM); the run can be resumed",
+}
+
+
+def cli() -> Iterator[str]:
+    """The help of every command and subcommand."""
+    import click
+
+    from tlplat.cli.group import COMMANDS, PROGRAM
+    from tlplat.cli.group import cli as top
+
+    def said(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
+        context = click.Context(command, parent=parent, info_name=path.split()[-1], terminal_width=WIDTH)
+        yield f"## {path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
+        if isinstance(command, click.Group) and command is not top:
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None
+                yield from said(found, f"{path} {name}", context)
+
+    yield from said(top, PROGRAM, None)
+    above = click.Context(top, info_name=PROGRAM, terminal_width=WIDTH)
+    for name in COMMANDS:
+        command = top.get_command(above, name)
+        assert command is not None
+        yield from said(command, f"{PROGRAM} {name}", above)
+
+
+def strategies() -> Iterator[Any]:
+    """The built-in strategies, by name, through the same door as everyone's."""
+    from tlplat import plugins
+
+    names = [e.name for e in plugins.discover() if e.group == "strategies" and e.distribution == "tlplat"]
+    registry = plugins.load("strategies", names)
+    yield from (registry.get("strategies", name) for name in names)
+
+
+def strategy_table() -> Iterator[str]:
+    """One line a strategy."""
+    yield "| strategy | family | what it does |"
+    yield "|---|---|---|"
+    for cls in strategies():
+        yield f"| [`{cls.name}`](docs/strategies.md#{cls.name}) | {cls.family} | {cls.summary()} |"
+
+
+def strategy_pages() -> Iterator[str]:
+    """Family, paper, text, hyper-parameters and needs of each strategy."""
+    for cls in strategies():
+        yield f"## {cls.name}\n"
+        needs = ", ".join(f"`{need}`" for need in sorted(cls.requires)) or "nothing"
+        yield f"- family: {cls.family}\n- paper: {cls.paper}\n- needs of the task: {needs}\n"
+        for paragraph in inspect.cleandoc(cls.__doc__ or "").replace("``", "`").split("\n\n"):
+            yield paragraph.replace("\n", "  \n") + "\n"
+        fields = dataclasses.fields(cls)
+        if fields:
+            tried = cls().grid()
+            yield "| hyper-parameter | default | selection tries |"
+            yield "|---|---|---|"
+            for item in fields:
+                values = list(dict.fromkeys(getattr(one, item.name) for one in tried))
+                yield f"| `{item.name}` | `{item.default!r}` | {', '.join(f'`{v!r}`' for v in values)} |"
+            yield ""
+
+
+def hooks() -> Iterator[str]:
+    """Each hook with its exact signature and docstring."""
+    source = (ROOT / "tlplat" / "hookspecs.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "hookspec" for d in node.decorator_list):
+            yield f"## {node.name}\n"
+            yield f"```python\n{_signature(node, source)}\n```\n"
+            yield f"{ast.get_docstring(node)}\n"
+
+
+def error_codes() -> Iterator[str]:
+    """Each code with its exit code, the messages that it comes with, and their fixes."""
+    for code, places in collect(ROOT).items():
+        exits = sorted({place.exit_code for place in places})
+        yield f"## {code}\n"
+        yield "; ".join(f"Exit {number}: {EXITS[number]}" for number in exits) + ".\n"
+        for place in places:
+            yield f"- {_literal(place.message)}  \n  *fix:* {_literal(place.fix)}"
+        yield ""
+
+
+def ops() -> Iterator[str]:
+    """Each public function of tlplat.ops with its signature and docstring."""
+    from tlplat import ops as package
+
+    for name in package.__all__:
+        item = getattr(package, name)
+        yield f"## {name}\n"
+        if inspect.isfunction(item):
+            source = inspect.getsource(item)
+            node = ast.parse(source).body[0]
+            assert isinstance(node, ast.FunctionDef)
+            yield f"```python\n{_signature(node, source)}\n```\n"
+        yield f"```text\n{inspect.cleandoc(item.__doc__ or '')}\n```\n"
+
+
+def hook_of_kind() -> Iterator[str]:
+    """Entry-point groups."""
+    from tlplat.installed import GROUPS
+
+    yield from (f"- `tlplat.{group}`" for group in GROUPS)
+
+
+def genomics_options() -> Iterator[str]:
+    """The domain's own flags."""
+    from tlplat_genomics.domain import GenomicsOptions
+
+    yield "| flag | default | meaning |"
+    yield "|---|---|---|"
+    for name, info in GenomicsOptions.model_fields.items():
+        default = "" if info.default is None else f"`{info.default}`"
+        choices = getattr(info.annotation, "__args__", ())
+        words = ", ".join(f"`{c}`" for c in choices if isinstance(c, str))
+        yield f"| `--{name.replace('_', '-')}` | {default} | {info.description}{f' ({words})' if words else ''} |"
+
+
+def genomics_assets() -> Iterator[str]:
+    """The files that the demo fetches."""
+    from tlplat_genomics.assets import ALL
+
+    yield "| asset | from | MB | licence | SHA-256 |"
+    yield "|---|---|---|---|---|"
+    for asset in ALL:
+        origin, size = f"{asset.origin.distribution} {asset.origin.version}", (asset.bytes or 0) / 1e6
+        yield f"| `{asset.name}` | `{origin}` | {size:.2f} | {asset.license} | `{asset.sha256[:12]}...` |"
+
+
+def _signature(node: ast.FunctionDef, source: str) -> str:
+    """The signature as it stands in the source."""
+    lines = source.splitlines()[node.lineno - 1 : node.body[0].lineno - 1]
+    return "\n".join(lines).removesuffix(":")
+
+
+def _literal(text: str) -> str:
+    """Text in which Markdown and HTML see nothing of their own, but for code between backticks."""
+    pieces = text.split("`")
+    return "`".join(p if i % 2 else re.sub(r"([*_<>\[\]|])", r"\\\1", p) for i, p in enumerate(pieces))
+
+
+PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
+    "cli": (cli, "tlplat"),
+    "strategy-table": (strategy_table, "tlplat"),
+    "strategies": (strategy_pages, "tlplat"),
+    "hooks": (hooks, "tlplat"),
+    "entry-point-groups": (hook_of_kind, "tlplat"),
+    "errors": (error_codes, "tlplat"),
+    "ops": (ops, "tlplat"),
+    "genomics-options": (genomics_options, "tlplat_genomics"),
+    "genomics-assets": (genomics_assets, "tlplat_genomics"),
+}
+"""What makes each part, and the package that must be installed for it."""
+
+
+def pages() -> list[Path]:
+    """README.md and the pages of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def parts(text: str) -> list[str]:
+    """Names of the parts that a page has."""
+    return [match[2] for match in PART.finditer(text)]
+
+
+@contextmanager
+def own_plugins() -> Iterator[None]:
+    """Leaves out plugins of third parties, whose commands would stand in the help."""
+    before = os.environ.get("TLPLAT_PLUGINS")
+    os.environ["TLPLAT_PLUGINS"] = "tlplat"
+    try:
+        yield
+    finally:
+        del os.environ["TLPLAT_PLUGINS"]
+        if before is not None:
+            os.environ["TLPLAT_PLUGINS"] = before
+
+
+def filled(text: str) -> str:
+    """The page with its parts made anew; one whose package is not installed stays as it is."""
+
+    def made(match: re.Match[str]) -> str:
+        make, package = PARTS[match[2]]
+        if importlib.util.find_spec(package) is None:
+            return match[0]
+        with own_plugins():
+            return match[1] + "\n".join(make()).rstrip() + "\n" + match[3]
+
+    return PART.sub(made, text)
+
+
+def main() -> int:
+    """Write the pages that changed; with ``--check`` only name them and end with 1."""
+    changed = {p: new for p in pages() if (new := filled(old := p.read_text(encoding="utf-8"))) != old}
+    for path, text in changed.items():
+        print(path.relative_to(ROOT))
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+    return 1 if changed and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

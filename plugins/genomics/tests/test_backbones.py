@@ -1,0 +1,134 @@
+"""Every backbone keeps the contract; the CNN and the codon network see strands and padding as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tlplat_genomics.backbone import StrandedCnn, StridedConv, complement
+from tlplat_genomics.codon import CodonFrames, codon_frequencies
+from tlplat_genomics.tiara import TiaraNet
+
+from tlplat.model import BackboneInfo
+
+CASES = [
+    (StrandedCnn, {}),
+    (StrandedCnn, {"rc": True, "bins": 1}),
+    (StrandedCnn, {"channels": 8, "kernel": 7, "stride": 3, "merge": 4, "bins": 6, "width": 5}),
+    (CodonFrames, {}),
+    (CodonFrames, {"hidden": 8, "width": 4, "scale": 3.0}),
+    (TiaraNet, {"k": 3, "hidden": 8, "width": 4}),
+]
+
+
+def tokens(rows: int, length: int, seed: int = 0, most: int = 4) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, most, (rows, length)).astype(np.uint8))
+
+
+def reversed_complement(batch: torch.Tensor) -> torch.Tensor:
+    return complement(batch.long()).flip(1).to(torch.uint8)
+
+
+@pytest.mark.parametrize(("factory", "args"), CASES)
+def test_contract(factory, args, backbones):
+    assert backbones[factory.name] is factory
+    backbone = factory(**args)
+    again = factory(**backbone.config())
+    again.load_state_dict(backbone.state_dict())
+    batch = tokens(5, 100, most=5)
+    features = backbone(batch)
+    assert features.shape == (5, backbone.feature_dim)
+    assert torch.equal(features, again(batch))
+    depths = backbone.depth_features(batch)
+    assert tuple(d.shape[1] for d in depths) == backbone.block_dims == BackboneInfo.of(backbone).block_dims
+    assert torch.equal(depths[-1], features)
+    features.sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in backbone.parameters())
+
+
+@pytest.mark.parametrize(("factory", "args"), CASES)
+@pytest.mark.parametrize("length", [20, 37, 100, 256])
+def test_any_length_and_rows_apart(factory, args, length):
+    backbone = factory(**args).eval()
+    batch = tokens(6, length, most=5)
+    whole = backbone(batch)
+    assert torch.isfinite(whole).all()
+    assert torch.allclose(whole[2:3], backbone(batch[2:3]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("factory", "args"), CASES)
+def test_all_padding_is_finite(factory, args):
+    assert torch.isfinite(factory(**args)(torch.full((2, 60), 4, dtype=torch.uint8))).all()
+
+
+@pytest.mark.parametrize("backbone", [StrandedCnn(rc=True, bins=1), StrandedCnn(rc=True), CodonFrames()])
+def test_reverse_complement_gives_the_same_features(backbone):
+    batch = tokens(8, 100, most=5)
+    assert torch.allclose(backbone(batch), backbone(reversed_complement(batch)), atol=1e-5)
+
+
+def test_without_rc_strands_differ():
+    batch = tokens(8, 100)
+    assert not torch.allclose(StrandedCnn()(batch), StrandedCnn()(reversed_complement(batch)), atol=1e-3)
+
+
+def test_cnn_keeps_position():
+    backbone = StrandedCnn()
+    batch = tokens(8, 100)
+    moved = batch.roll(20, dims=1)
+    assert not torch.allclose(backbone(batch), backbone(moved), atol=1e-3)
+
+
+def test_padding_does_not_dilute_pooling():
+    backbone = StrandedCnn(rc=True, bins=1)
+    inner = tokens(4, 120)
+    pad = torch.full((4, 120), 4, dtype=torch.uint8)
+    padded = torch.cat([pad[:, :60], inner, pad[:, 60:]], dim=1)
+    alone, within = backbone(inner), backbone(padded)
+    assert torch.nn.functional.cosine_similarity(alone, within).min() > 0.97
+    assert (within.norm(dim=1) / alone.norm(dim=1)).min() > 0.85
+
+
+@pytest.mark.parametrize(("kernel", "stride", "length"), [(12, 2, 100), (5, 5, 50), (5, 5, 33), (7, 3, 40), (1, 1, 9)])
+def test_strided_convolution_is_a_convolution(kernel, stride, length):
+    conv = StridedConv(4, 6, kernel, stride)
+    hidden = torch.randn(3, 2, length, 5)
+    hidden[..., -1] = (torch.rand(3, 2, length) > 0.2).float()
+    left = (kernel - stride) // 2
+    weight = conv.linear.weight.view(6, kernel, 5).transpose(1, 2)
+    flat = hidden.flatten(0, 1).transpose(1, 2)
+    count = -(-length // stride)
+    right = max(0, (count - 1) * stride + kernel - left - length)
+    wanted = torch.nn.functional.conv1d(
+        torch.nn.functional.pad(flat, (left, right)), weight, conv.linear.bias, stride=stride
+    ).relu()
+    mask = hidden[:, :, ::stride, -1:]
+    out = conv(hidden)
+    assert torch.allclose(out[..., :-1], wanted.transpose(1, 2).view(3, 2, count, 6) * mask, atol=1e-5)
+    assert torch.equal(out[..., -1:], mask)
+
+
+def test_codons_are_counted_by_frame():
+    letters = {"A": 0, "C": 1, "G": 2, "T": 3, "N": 4}
+    row = torch.tensor([[letters[c] for c in "ATGTAANCC"]], dtype=torch.uint8)
+    found = codon_frequencies(row)[0]
+    code = {
+        a + b + c: 16 * i + 4 * j + k
+        for i, a in enumerate("ACGT")
+        for j, b in enumerate("ACGT")
+        for k, c in enumerate("ACGT")
+    }
+    frames = [["ATG", "TAA"], ["TGT"], ["GTA"], ["TTA", "CAT"], ["TAC"], ["ACA"]]
+    for frame, codons in zip(found, frames, strict=True):
+        wanted = torch.zeros(64)
+        for codon in codons:
+            wanted[code[codon]] += 1 / len(codons)
+        assert torch.equal(frame, wanted)
+
+
+@pytest.mark.parametrize(("factory", "args"), CASES)
+def test_no_buffer_moves_in_training(factory, args):
+    backbone = factory(**args).train()
+    before = {k: v.clone() for k, v in backbone.named_buffers()}
+    backbone(tokens(4, 60))
+    assert all(torch.equal(before[k], v) for k, v in backbone.named_buffers())

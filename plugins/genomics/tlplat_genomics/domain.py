@@ -1,0 +1,192 @@
+"""The genomics domain: tasks, sources, the user's data, baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tlplat.assets import Asset
+from tlplat.data.examples import Inputs
+from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.errors import ModelError, UsageError, did_you_mean
+from tlplat.model import SourceModel
+from tlplat.modelio import load_source
+from tlplat.tasks.classification import Classification
+from tlplat_genomics import userdata
+from tlplat_genomics.assets import ALL, ORGANISMS, TIARA_CITATION
+from tlplat_genomics.baselines import KmerLogistic, OneHotLogistic, OpenFrameLogistic
+from tlplat_genomics.demo import data_card, demo_genome, examples
+from tlplat_genomics.labels import encode_labels
+from tlplat_genomics.preprocess import Preprocess
+from tlplat_genomics.sources import pretrained_on_e_coli
+from tlplat_genomics.split import split_windows
+from tlplat_genomics.strict import Limits
+from tlplat_genomics.tiara import load_tiara
+from tlplat_genomics.windows import WINDOWS
+
+TEST_SHARE = 0.5
+"""Half of the target organism's windows are test rows."""
+
+
+class GenomicsOptions(DomainOptions):
+    """Options of ``tlplat run --domain genomics``."""
+
+    task: Literal["start-site", "coding"] = Field(
+        "start-site", description="start codons against other ATGs, or coding against intergenic windows"
+    )
+    target_organism: Literal["s-aureus", "b-theta"] = Field("s-aureus", description="genome that the demo transfers to")
+    backbone: Literal["auto", "cnn", "codon"] = Field(
+        "auto", description="network pretrained on E. coli; auto: cnn for start-site, codon (six frames) for coding"
+    )
+    sequence: str = Field("sequence", description="column of sequences, where the data are a CSV")
+    test_data: Path | None = Field(None, description="file of test rows; without it, half of the clusters are held out")
+    classes: int | None = Field(None, ge=2, description="number of classes, where labels are 0 to classes - 1")
+    alphabet: Literal["dna"] = Field("dna", description="letters of the sequences")
+    max_data_mb: int = Field(1024, ge=1, description="largest text, after decompression, that is read")
+
+
+class GenomicsDomain(Domain):
+    """Bacterial genomes, and the user's own DNA sequences."""
+
+    name: ClassVar[str] = "genomics"
+    summary: ClassVar[str] = "DNA sequences: start codons and coding regions from genome to genome, or your FASTA"
+    Options: ClassVar[type[DomainOptions]] = GenomicsOptions
+    default_labels: ClassVar[int | None] = 64
+    tasks: ClassVar[Mapping[str, str]] = {
+        "start-site": "annotated ATG start codons against other ATGs, windows of 100 bases (default)",
+        "coding": "coding against intergenic, windows of 200 bases of unknown frame and strand",
+    }
+
+    def sources(self) -> Sequence[SourceInfo]:
+        organism = ORGANISMS["e-coli"]
+        trained = "pretrained here on E. coli windows of the chosen task (a minute at most, then cached)"
+        return [
+            SourceInfo(
+                "e-coli", trained, organism.fasta.license, organism.fasta.citation, {"backbone": "auto|cnn|codon"}
+            ),
+            SourceInfo("tiara", "6-mer network pretrained on archaea to plastids (102 MB)", "MIT", TIARA_CITATION),
+        ]
+
+    def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
+        """A named source, or a folder that holds one.
+
+        Raises:
+            ModelError TL-MODEL-UNKNOWN: neither.
+        """
+        if name == "e-coli":
+            return pretrained_on_e_coli(options.task, options.backbone, context)
+        if name == "tiara":
+            return load_tiara(context)
+        if Path(name).is_dir():
+            return _folder_source(Path(name))
+        known = [s.name for s in self.sources()]
+        raise ModelError(
+            "TL-MODEL-UNKNOWN",
+            f"the genomics domain has no source model {name!r}{did_you_mean(name, known)}",
+            found=name,
+            expected=", ".join(known) + ", or a folder made by tlplat",
+            fix="choose one with --source (`tlplat sources` lists them)",
+        )
+
+    def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
+        preprocess = Preprocess.from_json(source.preprocess)
+        if data.path is None:
+            return self._demo(options, preprocess, source, context)
+        rows, pool_size = _user_rows(options, data)
+        known = source.task.labels if source.task else ()
+        task, targets = encode_labels([str(label) for label in rows.labels], rows.ids, known, options.classes)
+        settled = _settled(preprocess, max(map(len, rows.tokens)))
+        split = userdata.split_rows(rows, pool_size, targets, settled, context.data_seed)
+        pool, test = userdata.as_examples(rows, targets, split, settled)
+        card = userdata.data_card(data.path, rows, split, settled)
+        if card["lengths"]["cropped_rows"]:
+            context.warn(
+                f"{card['lengths']['cropped_rows']} of {len(rows.ids)} sequences are longer than the source's window "
+                f"of {settled.length} bases and are cropped to their middle"
+            )
+        title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
+        saved = {**settled.to_json(), "sequence_column": options.sequence, "max_data_mb": options.max_data_mb}
+        return TargetTask(title, task, pool, test, saved, card, "sequence cluster")
+
+    def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
+        """Read and check the user's data, labels and split, before a source is loaded or pretrained."""
+        if data.path is None:
+            if options.test_data is not None:
+                raise UsageError("TL-USAGE", "--test-data needs --data", fix="add --data FILE with the training rows")
+            return
+        rows, pool_size = _user_rows(options, data)
+        _, targets = encode_labels([str(label) for label in rows.labels], rows.ids, (), options.classes)
+        whole = Preprocess(max(map(len, rows.tokens)))
+        userdata.split_rows(rows, pool_size, targets, whole, context.data_seed)
+
+    def _demo(self, options: Any, preprocess: Preprocess, source: SourceModel, context: DomainContext) -> TargetTask:
+        make, labels, length = WINDOWS[options.task]
+        settled = _settled(preprocess, length)
+        if settled.length != length:
+            raise UsageError(
+                "TL-USAGE",
+                f"the source {source.name} takes windows of {settled.length} bases, {options.task} has {length}",
+                fix="choose a source that was trained for this task, or --source tiara",
+            )
+        genome = demo_genome(options.target_organism, context)
+        windows = make(genome, context.data_seed)
+        split = split_windows(windows, TEST_SHARE, context.data_seed)
+        return TargetTask(
+            title=f"{options.task}: {source.name} -> {ORGANISMS[options.target_organism].title}",
+            task=Classification(labels=labels),
+            pool=examples(windows, split, ~split.test),
+            test=examples(windows, split, split.test),
+            preprocess={**settled.to_json(), "task": options.task},
+            data_card=data_card(genome, options.task, windows, split),
+            unit="sequence cluster",
+        )
+
+    def baselines(self, target: TargetTask) -> Sequence[Baseline]:
+        """k-mer and one-hot logistic regression; for coding also open reading frames."""
+        coding = target.preprocess.get("task") == "coding"
+        both_strands = target.preprocess.get("task") != "start-site"
+        found: list[Baseline] = [KmerLogistic(both_strands), OneHotLogistic(both_strands)]
+        return [*found, OpenFrameLogistic(both_strands)] if coding else found
+
+    def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
+        limits = _limits(preprocess.get("max_data_mb", 1024))
+        column = preprocess.get("sequence_column", "sequence")
+        rows = userdata.read_rows(path, DataOptions(path=path), column, limits)
+        return rows.ids, Preprocess.from_json(preprocess).encode(rows.tokens)
+
+    def assets(self) -> Sequence[Asset]:
+        return ALL
+
+
+def _limits(megabytes: int) -> Limits:
+    return Limits(bytes=megabytes * 1_000_000)
+
+
+def _user_rows(options: GenomicsOptions, data: DataOptions) -> tuple[userdata.Rows, int]:
+    """All rows, pool first, and how many of them are the pool's: all where no file of test rows is given."""
+    assert data.path is not None
+    limits = _limits(options.max_data_mb)
+    pool = userdata.labelled_rows(data.path, data, options.sequence, limits)
+    if options.test_data is None:
+        return pool, len(pool.ids)
+    held = userdata.labelled_rows(options.test_data, data, options.sequence, limits)
+    return userdata.joined(pool, held), len(pool.ids)
+
+
+def _settled(preprocess: Preprocess, longest: int) -> Preprocess:
+    """A source that takes any length gets windows of the data's longest."""
+    return preprocess if preprocess.pad else Preprocess(min(preprocess.length, longest), pad=False)
+
+
+def _folder_source(path: Path) -> SourceModel:
+    if not (path / "source.json").exists():
+        raise ModelError(
+            "TL-MODEL-PATH",
+            f"{path} holds no source model",
+            where=str(path / "source.json"),
+            fix="name a folder that `tlplat pretrain` made",
+        )
+    return load_source(path)

@@ -1,0 +1,173 @@
+"""The user's own sequences: read, labelled, encoded, split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlplat.data.examples import Examples
+from tlplat.domain import DataOptions
+from tlplat.errors import DataError, UsageError
+from tlplat_genomics.alphabet import check_dna
+from tlplat_genomics.labels import header_value, lookup, need_labels, table_labels
+from tlplat_genomics.preprocess import Preprocess
+from tlplat_genomics.readers import format_of, read_records
+from tlplat_genomics.sequence import Tokens, tokenize
+from tlplat_genomics.similarity import Ints, connected, equal_links
+from tlplat_genomics.split import Split, check_split, split_sequences
+from tlplat_genomics.strict import Limits
+from tlplat_genomics.table import need_column, read_table
+
+TEST_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sequences of a file in its order; ``labels`` and ``groups`` hold None where a row has none."""
+
+    ids: list[str]
+    tokens: list[Tokens]
+    labels: list[str | None]
+    groups: list[str | None]
+
+
+def read_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
+    """Sequences, with labels and groups where ``data`` says from where."""
+    if format_of(path, limits) == "table":
+        rows = _table_rows(path, data, sequence, limits)
+    else:
+        records = list(read_records(path, limits))
+        key = "label" if data.labels_from == "header" else data.labels_from or data.target
+        rows = Rows(
+            ids=[r.id for r in records],
+            tokens=[r.tokens() for r in records],
+            labels=[header_value(r, key) if key else None for r in records],
+            groups=[header_value(r, data.group) if data.group else None for r in records],
+        )
+    separate = _labels_file(data)
+    if separate is None:
+        return rows
+    return Rows(rows.ids, rows.tokens, lookup(table_labels(separate, data.target, limits), rows.ids), rows.groups)
+
+
+def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
+    """As :func:`read_rows`; every row has a label.
+
+    Raises:
+        UsageError TL-USAGE: nothing says where labels are. DataError TL-DATA-LABEL-MISSING: rows without.
+    """
+    if data.labels_from is None and data.target is None and format_of(path, limits) != "table":
+        raise UsageError(
+            "TL-USAGE",
+            f"{path} holds sequences, and nothing says where their labels are",
+            fix="add --labels-from header (titles such as '>id label=x') or --labels-from labels.csv (id,label)",
+        )
+    rows = read_rows(path, data, sequence, limits)
+    need_labels(rows.labels, rows.ids, str(_labels_file(data) or path))
+    return rows
+
+
+def joined(pool: Rows, held: Rows | None) -> Rows:
+    """Pool rows, then test rows."""
+    if held is None:
+        return pool
+    return Rows(pool.ids + held.ids, pool.tokens + held.tokens, pool.labels + held.labels, pool.groups + held.groups)
+
+
+def split_rows(rows: Rows, pool_size: int, targets: torch.Tensor, preprocess: Preprocess, data_seed: int) -> Split:
+    """The split: after ``pool_size`` rows where test rows came in a file of their own, else made here by clusters.
+
+    Raises:
+        DataError TL-LEAK-DUP, TL-LEAK-HOMOLOG: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters.
+    """
+    if pool_size < len(rows.ids):
+        return check_split(rows.tokens, np.arange(len(rows.ids)) >= pool_size, rows.ids)
+    split = split_sequences(rows.tokens, _groups(rows, preprocess), targets.numpy(), TEST_SHARE, data_seed)
+    for label in np.unique(targets.numpy()).tolist():
+        inside = split.test[targets.numpy() == label]
+        if inside.all() or not inside.any():
+            raise DataError(
+                "TL-DATA-CLASS-SMALL",
+                f"the {len(inside)} sequences of a class form one cluster of near-copies (class number {label}), and a "
+                "cluster cannot be split between training and test",
+                found=f"{split.report['groups']} clusters among {len(rows.ids)} sequences",
+                fix="add sequences of that class that are not near-copies of each other",
+            )
+    return split
+
+
+def as_examples(rows: Rows, targets: torch.Tensor, split: Split, preprocess: Preprocess) -> tuple[Examples, Examples]:
+    """Pool and test rows."""
+    groups = torch.from_numpy(split.groups)
+    everything = Examples(preprocess.encode(rows.tokens), targets, rows.ids, groups, groups)
+    pool, test = (torch.from_numpy(np.flatnonzero(side)) for side in (~split.test, split.test))
+    return everything.select(pool), everything.select(test)
+
+
+def data_card(path: Path, rows: Rows, split: Split, preprocess: Preprocess) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "rows": len(rows.ids),
+        "pool_rows": int((~split.test).sum()),
+        "test_rows": int(split.test.sum()),
+        "lengths": preprocess.fitted(rows.tokens),
+        "split": split.report,
+    }
+
+
+def _table_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
+    rows = Rows([], [], [], [])
+    column = data.target or (data.labels_from if _labels_file(data) is None else None)
+    seen: set[str] = set()
+    for line, row in read_table(path, limits):
+        need_column(row, sequence, path)
+        for wanted in (column if _labels_file(data) is None else None, data.group):
+            if wanted is not None:
+                need_column(row, wanted, path)
+        name = row.get("id") or f"line {line}"
+        where = f"{path}, line {line} ({name})"
+        if name in seen:
+            raise DataError("TL-DATA-CSV", f"the id {name!r} occurs twice", where=where, fix="give each row its own id")
+        seen.add(name)
+        letters = row[sequence].encode("utf-8")
+        check_dna(letters, where)
+        rows.ids.append(name)
+        rows.tokens.append(tokenize(letters))
+        rows.labels.append(row.get(column or "label") or None)
+        rows.groups.append(row[data.group] if data.group else None)
+    return rows
+
+
+def _labels_file(data: DataOptions) -> Path | None:
+    """The CSV of ids and labels, where ``labels_from`` names one."""
+    if data.labels_from in (None, "header"):
+        return None
+    path = Path(str(data.labels_from))
+    return path if path.suffix or path.exists() else None
+
+
+def _groups(rows: Rows, preprocess: Preprocess) -> Ints:
+    """(n,) numbers: rows of one given group, and rows that are equal once cropped, share a number."""
+    missing = [i for i, g in enumerate(rows.groups) if not g]
+    if 0 < len(missing) < len(rows.groups):
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{len(missing)} of {len(rows.ids)} sequences have no group",
+            where=rows.ids[missing[0]],
+            fix="give every row a group (a column, or group=x in the title), or leave --group out",
+        )
+    windows = preprocess.encode(rows.tokens).tensor.numpy()
+    links = [equal_links(_numbered([bytes(w) for w in windows]))]
+    if not missing:
+        links.append(equal_links(_numbered(rows.groups)))
+    return connected(len(rows.ids), *links)
+
+
+def _numbered(values: Sequence[object]) -> Ints:
+    names: dict[object, int] = {}
+    return np.array([names.setdefault(v, len(names)) for v in values], dtype=np.int64)

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from tlplat.data.examples import Examples, TensorInputs
+from tlplat.data.quality import check_quality
+from tlplat.errors import DataError
+from tlplat.tasks.classification import Classification
+
+TASK = Classification(["a", "b"])
+
+
+def part(values, targets=None, groups=None, name="r"):
+    x = torch.tensor(values, dtype=torch.float32)[:, None]
+    y = torch.tensor(targets if targets is not None else [i % 2 for i in range(len(values))])
+    ids = [f"{name}{i}" for i in range(len(values))]
+    return Examples(TensorInputs(x), y, ids, groups=None if groups is None else torch.tensor(groups))
+
+
+def test_facts():
+    found = check_quality(part([1, 2, 2, 3]), part([7, 8]), TASK)
+    assert found["labelled"] == {"rows": 4, "classes": {"a": 2, "b": 2}, "duplicates": 1}
+
+
+def test_a_row_on_both_sides_is_refused_by_name():
+    with pytest.raises(DataError, match=r"TL-LEAK-DUP.*duplicate[\s\S]*test row t1 equals train row r2") as caught:
+        check_quality(part([1, 2, 3]), part([9, 3], name="t"), TASK)
+    for word in ("duplicate", "train", "test", "count"):
+        assert word in str(caught.value)
+
+
+def test_a_group_on_both_sides_is_refused():
+    with pytest.raises(DataError, match="TL-LEAK-GROUP"):
+        check_quality(part([1, 2], groups=[1, 2]), part([3, 4], groups=[2, 3]), TASK)
+
+
+def test_labels_out_of_range_name_row_value_and_range():
+    with pytest.raises(DataError) as caught:
+        check_quality(part([1, 2, 3], targets=[0, 1, 9]), part([4, 5]), Classification([str(i) for i in range(9)]))
+    text = str(caught.value)
+    assert "TL-DATA-LABEL-RANGE" in text
+    assert "row 2" in text
+    assert "[0, 9)" in text
+    assert "found: 9" in text
+
+
+def test_all_ignored_and_empty():
+    with pytest.raises(DataError, match="ignore_index"):
+        check_quality(part([1, 2], targets=[-100, -100]), part([4, 5]), TASK)
+    with pytest.raises(DataError, match="TL-DATA-EMPTY"):
+        check_quality(part([]), part([4, 5]), TASK)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from tlplat.data.examples import Examples, TensorInputs
+from tlplat.data.splits import draw_labels, folds
+from tlplat.errors import DataError, UsageError
+from tlplat.tasks.classification import Classification
+
+TASK = Classification(["a", "b"])
+
+
+def pool(n=300, groups=None, share=0.25, seed=0):
+    y = torch.zeros(n, dtype=torch.int64)
+    y[: int(n * share)] = 1
+    y = y[torch.from_numpy(np.random.default_rng(seed).permutation(n))]
+    return Examples(TensorInputs(torch.arange(n).float()[:, None]), y, [f"r{i}" for i in range(n)], groups=groups)
+
+
+def test_labels_are_stratified_unique_and_a_function_of_data_seed():
+    drawn = draw_labels(pool(), 40, 3, TASK)
+    assert len(drawn) == len(set(drawn.ids)) == 40
+    assert int(drawn.targets.sum()) == 10
+    assert draw_labels(pool(), 40, 3, TASK).ids == drawn.ids
+    assert draw_labels(pool(), 40, 4, TASK).ids != drawn.ids
+    assert len(draw_labels(pool(), None, 0, TASK)) == 300
+
+
+def test_groups_are_spread_before_one_is_used_twice():
+    groups = torch.arange(300) // 3
+    drawn = draw_labels(pool(groups=groups), 60, 0, TASK)
+    assert len(set(drawn.groups.tolist())) >= 55
+
+
+def test_too_many_labels_and_too_small_classes_are_refused():
+    with pytest.raises(UsageError, match="TL-LABELS-TOO-MANY"):
+        draw_labels(pool(), 301, 0, TASK)
+    with pytest.raises(DataError, match=r"class 'b' has 1 sample.*needs"):
+        draw_labels(pool(share=1 / 300), None, 0, TASK)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_partition_the_rows_and_keep_groups_together(grouped):
+    data = pool(64, groups=torch.arange(64) // 2 if grouped else None)
+    made = folds(data, 1, TASK)
+    assert sorted(torch.cat([f.validation for f in made]).tolist()) == list(range(64))
+    for fold in made:
+        assert not set(fold.train.tolist()) & set(fold.validation.tolist())
+        assert len(fold.train) + len(fold.validation) == 64
+        assert data.targets[fold.validation].sum() > 0
+        if grouped:
+            assert not set(data.groups[fold.train].tolist()) & set(data.groups[fold.validation].tolist())
+
+
+def test_from_200_rows_on_there_is_one_hold_out_of_a_fifth():
+    made = folds(pool(200), 0, TASK)
+    assert len(made) == 1
+    assert len(made[0].validation) == 40
+    assert len(folds(pool(199), 0, TASK)) == 4
+
+
+def test_folds_depend_on_the_seed_alone():
+    a, b, c = (folds(pool(64), s, TASK)[0].validation for s in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)

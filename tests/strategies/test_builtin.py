@@ -1,0 +1,139 @@
+"""What every built-in strategy owes, through the door that third parties use."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from workbench import toybench
+
+from tlplat.model import BackboneInfo, ModuleInfo
+from tlplat.modelio import load_model, save_model
+from tlplat.plan import Budget, TransferPlan
+from tlplat.trial import Rows, start_model
+
+NAMES = ["full_ft", "l2sp", "linear_probe", "lora", "lp_ft", "scratch", "truncate", "zero_shot"]
+
+
+def test_the_list_is_what_is_registered(registry):
+    assert registry.names("strategies") == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plan_is_pure_and_serialisable(registry, name):
+    bench = toybench(registry)
+    candidate = bench.candidate(name)
+    measured, plan = candidate.declare(bench.bench, Rows.all(bench.labelled))
+    assert (json.loads(json.dumps(measured)), plan) == candidate.declare(bench.bench, Rows.all(bench.labelled))
+    assert TransferPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_better_than_chance_and_same_seed_same_result(registry, name):
+    bench = toybench(registry, labels=120)
+    first, second = bench.run(name), bench.run(name)
+    np.testing.assert_array_equal(first.predictions[0], second.predictions[0])
+    auroc = bench.target.task.metrics[0](bench.target.test.targets.numpy(), first.predictions[0])[0]
+    assert auroc > 0.55
+    assert first.inference_cost > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_predicts_the_same(registry, name, tmp_path):
+    bench = toybench(registry)
+    outcome = bench.run(name)
+    save_model(tmp_path, outcome.model, bench.target.task.info(), {"dim": 12}, registry, {})
+    again = load_model(tmp_path, registry)
+    test = bench.target.test.inputs.take(torch.arange(400))
+    with torch.no_grad():
+        np.testing.assert_allclose(again.task.decode(again.model(test)), outcome.predictions[0], atol=1e-6)
+    one = torch.stack([again.model(test[i : i + 1])[0] for i in range(5)])
+    torch.testing.assert_close(one, again.model(test[:5]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "zero_shot"])
+def test_works_where_the_source_has_no_head(registry, name):
+    assert toybench(registry, "headless").run(name).predictions[0].shape == (400, 2)
+
+
+def test_zero_shot_needs_the_source_head(registry):
+    bench = toybench(registry, "headless")
+    info = BackboneInfo.of(bench.bench.store.backbone(bench.source))
+    assert "no head" in bench.candidate("zero_shot").strategy.unfit(bench.target.task.info(), info)
+
+
+def test_zero_shot_is_the_source_untouched(registry):
+    bench = toybench(registry)
+    outcome = bench.run("zero_shot")
+    assert outcome.result.steps == 0
+    for name, value in outcome.model.backbone.state_dict().items():
+        assert torch.equal(value, bench.source.state[name])
+    assert torch.equal(outcome.model.head.weight, bench.source.head["weight"])
+
+
+def test_linear_probe_leaves_the_backbone_and_beats_a_random_head(registry):
+    bench = toybench(registry, labels=120)
+    outcome = bench.run("linear_probe")
+    for name, value in outcome.model.backbone.state_dict().items():
+        assert torch.equal(value, bench.source.state[name]), name
+    assert outcome.result.trained_parameters == 2 * 17
+
+
+def test_lora_at_the_start_equals_the_base_and_touches_only_adapters_and_head(registry):
+    bench = toybench(registry)
+    train = Rows.all(bench.labelled)
+    _, plan = bench.candidate("lora").declare(bench.bench, train)
+    model = start_model(bench.source, plan, bench.bench, train, 0).eval()
+    x = bench.labelled.inputs.take(torch.arange(40))
+    with torch.no_grad():
+        torch.testing.assert_close(model.backbone(x), bench.bench.store.backbone(bench.source)(x), atol=0, rtol=0)
+    tuned = bench.run("lora").model.state_dict()
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, tuned[k])}
+    assert moved
+    assert all(".lora_" in k or k.startswith("head.") for k in moved)
+    assert any(".lora_B." in k for k in moved)
+    assert not any("running" in k or "base_layer" in k for k in moved)
+
+
+def test_lora_says_why_a_backbone_does_not_fit(registry):
+    lora = registry.get("strategies", "lora")()
+    info = BackboneInfo("odd", ("a",), (4,), {"backbone.blocks.a": ModuleInfo("Conv1d", grouped=True, parameters=8)}, 8)
+    assert "no linear or ungrouped convolution" in lora.unfit(toybench(registry).target.task.info(), info)
+
+
+def test_truncate_removes_blocks_and_makes_the_model_smaller(registry):
+    bench = toybench(registry)
+    outcome, whole = bench.run("truncate"), bench.run("full_ft")
+    depth = outcome.measured["depth"]
+    assert len(outcome.measured["losses"]) == 2
+    assert list(outcome.model.backbone.blocks) == [f"dense{i}" for i in range(depth)]
+    assert outcome.total_parameters < whole.total_parameters
+    assert outcome.inference_cost < whole.inference_cost
+
+
+def test_scratch_uses_nothing_of_the_source(registry):
+    bench, flipped = toybench(registry), toybench(registry, "flipped")
+    np.testing.assert_array_equal(bench.run("scratch").predictions[0], flipped.run("scratch").predictions[0])
+    assert not bench.candidate("scratch").transfers
+
+
+def test_every_strategy_tries_its_own_rates_unless_one_is_fixed(registry):
+    bench = toybench(registry)
+    for name in NAMES:
+        count = len(bench.candidate(name).settings())
+        assert count == (1 if name in ("linear_probe", "zero_shot") else 3)
+    from tlplat.trial import StrategyCandidate
+
+    fixed = StrategyCandidate(registry.get("strategies", "full_ft")(), bench.source, True, learning_rate=0.5)
+    assert [c.hyperparameters["learning_rate"] for c in fixed.settings()] == [0.5]
+
+
+def test_plans_depend_on_declared_values_only(registry):
+    info = BackboneInfo("b", ("x", "y"), (4, 4), {"backbone.blocks.x": ModuleInfo("Linear", parameters=20)}, 20, True)
+    task = toybench(registry).target.task.info()
+    for name in NAMES:
+        strategy = registry.get("strategies", name)()
+        plan = strategy.plan(task, info, {"depth": 1}, Budget(10, 8, 20))
+        assert plan == strategy.plan(task, info, {"depth": 1}, Budget(10, 8, 20))
+        assert strategy.paper
+        assert strategy.summary()

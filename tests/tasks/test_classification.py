@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from tlplat.errors import DataError
+from tlplat.tasks.classification import Classification, cross_validated_loss
+
+
+def blobs(n=120, classes=3, d=6, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, n)
+    x = rng.normal(size=(n, d)) + 1.2 * np.eye(classes, d)[y]
+    return torch.from_numpy(x.astype(np.float32) * 3 + 5), torch.from_numpy(y)
+
+
+def test_fit_head_equals_scikit_learn_on_standardised_features():
+    z, y = blobs()
+    decay = 0.1
+    fit = Classification(["a", "b", "c"]).fit_head(z, y, {"weight_decays": [decay]})
+    x = ((z - z.mean(0)) / z.std(0, correction=0)).double().numpy()
+    model = LogisticRegression(C=1 / (decay * len(y)), tol=1e-8, max_iter=1000).fit(x, y.numpy())
+    p = torch.softmax(z.double() @ fit.weight.double().T + fit.bias.double(), dim=1).numpy()
+    np.testing.assert_allclose(p, model.predict_proba(x), atol=1e-4)
+
+
+def test_the_decay_is_chosen_by_held_out_loss():
+    z, y = blobs(n=60, d=40)
+    fit = Classification(["a", "b", "c"]).fit_head(z, y, {})
+    x = ((z - z.mean(0)) / z.std(0, correction=0)).float()
+    losses = cross_validated_loss(x, y, 3, (1e-3, 1e-2, 1e-1, 1.0, 10.0), 5)
+    assert fit.chosen["weight_decay"] == (1e-3, 1e-2, 1e-1, 1.0, 10.0)[int(losses.argmin())]
+    assert fit.validation_loss == pytest.approx(float(losses.min()))
+
+
+def test_cross_validated_loss_equals_folds_fitted_one_by_one():
+    z, y = blobs(n=40, classes=2)
+    x = (z - z.mean(0)) / z.std(0, correction=0)
+    losses = cross_validated_loss(x, y, 2, [0.01, 1.0], 4)
+    order = torch.argsort(y, stable=True)
+    fold = torch.empty_like(y)
+    fold[order] = torch.arange(40) % 4
+    for decay, loss in zip([0.01, 1.0], losses.tolist(), strict=True):
+        total = 0.0
+        for f in range(4):
+            inside = (fold != f).numpy()
+            model = LogisticRegression(C=2 / (decay * inside.sum()), tol=1e-8, max_iter=1000)
+            model.fit(x.numpy()[inside], y.numpy()[inside])
+            p = model.predict_proba(x.numpy()[~inside])
+            total += -np.log(p[np.arange(len(p)), y.numpy()[~inside]]).sum()
+        # scikit-learn's two-class model has one weight vector: ||w||^2 of two opposite softmax rows is half of its own
+        assert loss == pytest.approx(total / 40, rel=5e-3)
+
+
+def test_multi_label_fits_one_sigmoid_a_label():
+    z, y = blobs(classes=3)
+    hot = torch.eye(3)[y]
+    task = Classification(["a", "b", "c"], multi_label=True)
+    fit = task.fit_head(z, hot, {})
+    p = task.decode(z @ fit.weight.T + fit.bias)
+    assert task.metrics[0](hot.numpy(), p)[0] > 0.75
+    assert task.trivial(hot) == pytest.approx(hot.mean(0).numpy())
+    assert float(task.loss(z @ fit.weight.T + fit.bias, hot)) < 0.7
+    assert len(torch.unique(task.strata(hot))) == 3
+
+
+def test_primary_metric_and_rebuild_from_info():
+    assert Classification(["a", "b"]).metrics[0].name == "auroc"
+    assert Classification(["a", "b", "c"]).metrics[0].name == "accuracy"
+    task = Classification(["a", "b"], metric="accuracy")
+    again = Classification(**task.info().options)
+    assert again.metrics[0].name == "accuracy"
+    assert again.info() == task.info()
+
+
+def test_trivial_is_the_class_frequency():
+    assert Classification(["a", "b"]).trivial(torch.tensor([0, 0, 0, 1])).tolist() == [0.75, 0.25]
+
+
+def test_one_class_is_refused():
+    with pytest.raises(DataError, match="TL-DATA-ONE-CLASS"):
+        Classification(["a"])
+
+
+def test_constant_features_do_not_break_the_scale():
+    z, y = blobs(classes=2)
+    z[:, 0] = 3.0
+    fit = Classification(["a", "b"]).fit_head(z, y, {})
+    assert fit.weight.isfinite().all()

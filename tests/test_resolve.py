@@ -1,0 +1,111 @@
+"""Precedence, origins, and faults of every layer at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tlplat.errors import UsageError
+from tlplat.resolve import flag, peek, resolve, variable
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "c.toml"
+
+    def make(text: str):
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return make
+
+
+def test_each_layer_wins_over_those_below(file):
+    path = file('domain = "file"\nseeds = 3\nseed = 3\ndata_seed = 3')
+    environ = {"TLPLAT_SEEDS": "2", "TLPLAT_SEED": "2", "TLPLAT_DATA_SEED": "2", "TLPLAT_LABELS": "20"}
+    config, origins = resolve({"seeds": 5}, ["seeds=4", "seed=4"], path, environ)
+    assert (config.seeds, config.seed, config.data_seed, config.labels) == (5, 4, 3, 20)
+    assert {k: origins[k] for k in ("seeds", "seed", "data_seed", "labels", "threads")} == {
+        "seeds": "flag --seeds",
+        "seed": "--set",
+        "data_seed": f"file {path}",
+        "labels": "environment TLPLAT_LABELS",
+        "threads": "default",
+    }
+
+
+def test_tables_are_merged_key_by_key(file):
+    path = file('domain = "d"\n[train]\nepochs = 2\nbatch_size = 8')
+    config, _ = resolve({}, ["train.epochs=5"], path, {"TLPLAT_TRAIN__STEPS": "9"})
+    assert (config.train.epochs, config.train.batch_size, config.train.steps) == (5, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("strategies=a,b", "strategies", ("a", "b")),
+        ('strategies=["a", "b"]', "strategies", ("a", "b")),
+        ("labels=all", "labels", None),
+        ("source=tiara", "source", "tiara"),
+        ('source="3"', "source", "3"),
+        ("train.epochs = 1.5", None, None),
+        ("offline=true", "offline", True),
+    ],
+)
+def test_set_takes_toml_or_bare_strings(text, key, expected):
+    config, _ = resolve({"domain": "d"}, [text], None, {})
+    assert key is None or getattr(config, key) == expected
+
+
+def test_unrelated_variables_are_left_alone():
+    resolve(
+        {"domain": "d"}, environ={"TLPLAT_CACHE_DIR": "/x", "TLPLAT_DEBUG": "1", "TLPLAT_NOPE": "1", "TLPLAT_SEED": ""}
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "sets", "text", "code"),
+    [
+        ({"seeds": 0}, [], "", "TL-USAGE"),
+        ({}, ["seeds=0"], "", "TL-USAGE"),
+        ({}, ["nope=1"], "", "TL-USAGE"),
+        ({}, [], "seeds = 0", "TL-CONFIG-TYPE"),
+        ({}, [], "nope = 1", "TL-CONFIG-UNKNOWN"),
+        ({"seeds": 0}, [], "nope = 1", "TL-CONFIG-TYPE"),
+        ({}, ["out=$HOME/x"], "", "TL-CONFIG-PATH"),
+        ({}, [], 'out = "a;b"', "TL-CONFIG-PATH"),
+        ({}, [], 'options.file = "`id`"', "TL-CONFIG-PATH"),
+    ],
+)
+def test_codes(file, flags, sets, text, code):
+    with pytest.raises(UsageError) as caught:
+        resolve({"domain": "d", **flags}, sets, file(text), {})
+    assert caught.value.code == code
+
+
+def test_a_flag_takes_any_name_since_the_shell_has_expanded_it():
+    config, _ = resolve({"domain": "d", "out": "a;$b"}, environ={})
+    assert config.out is not None
+    assert config.out.name == "a;$b"
+
+
+def test_a_home_is_not_expanded():
+    config, _ = resolve({"domain": "d", "out": "~/x"}, environ={})
+    assert config.out is not None
+    assert config.out.parts[-2:] == ("~", "x")
+
+
+def test_peek(file, monkeypatch):
+    monkeypatch.delenv("TLPLAT_DOMAIN", raising=False)
+    path = file('domain = "file"')
+    assert peek({"domain": "flag"}, ["domain=set"], path) == "flag"
+    assert peek({}, ["domain=set"], path) == "set"
+    assert peek({}, [], path) == "file"
+    assert peek({}) is None
+    assert peek({}, [], file("domain = 3")) is None
+    monkeypatch.setenv("TLPLAT_DOMAIN", "env")
+    assert peek({}) == "env"
+
+
+def test_spellings():
+    assert (flag("data.path"), flag("strategies"), flag("data.labels_from")) == ("data", "strategy", "labels-from")
+    assert variable("train.batch_size") == "TLPLAT_TRAIN__BATCH_SIZE"

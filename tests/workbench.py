@@ -1,0 +1,43 @@
+"""What tests of strategies share: a bench over the toy domain, its source and its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tlplat.cache import TensorCache, cache_root
+from tlplat.data.examples import Examples
+from tlplat.domain import DataOptions, DomainContext, TargetTask
+from tlplat.features import FeatureStore
+from tlplat.model import SourceModel
+from tlplat.registry import Registry
+from tlplat.train import FitSettings
+from tlplat.trial import Bench, Rows, StrategyCandidate
+
+
+@dataclass
+class Toybench:
+    bench: Bench
+    source: SourceModel
+    target: TargetTask
+    labelled: Examples
+
+    def candidate(self, name: str, **settings) -> StrategyCandidate:
+        strategy = self.bench.registry.get("strategies", name)(**settings)
+        return StrategyCandidate(strategy, self.source, self.source.head is not None)
+
+    def run(self, name: str, seed: int = 0, **settings):
+        test = Rows.all(self.target.test)
+        return self.candidate(name, **settings).run(self.bench, Rows.all(self.labelled), [test], seed)
+
+
+def toybench(registry: Registry, source: str = "rings", labels: int = 40, steps: int = 60) -> Toybench:
+    context = DomainContext(registry, cache_root())
+    domain = registry.get("domains", "toy")()
+    options = domain.Options()
+    model = domain.source(source, options, context)
+    target = domain.target(options, DataOptions(), model, context)
+    store = FeatureStore(TensorCache(context.cache, context.warn), registry)
+    bench = Bench(target.task, registry, store, FitSettings(checkpoint_seconds=None), lambda rows: steps)
+    from tlplat.data.splits import draw_labels
+
+    return Toybench(bench, model, target, draw_labels(target.pool, labels, 0, target.task))

@@ -1,0 +1,5 @@
+"""``python -m tlplat``."""
+
+from tlplat.cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""``tlplat plugins list | check``."""
+
+from __future__ import annotations
+
+import click
+
+from tlplat.cli.faults import ToldError
+from tlplat.cli.group import COMMANDS, SuggestingGroup
+from tlplat.cli.listing import rows, warn_of_faults
+from tlplat.cli.output import emit, emit_json, json_option, write_table
+from tlplat.errors import Finding, PluginError
+
+EPILOG = """\b
+Examples:
+  tlplat plugins list
+  tlplat plugins check
+  TLPLAT_PLUGINS=tlplat-genomics tlplat run --domain genomics
+"""
+
+
+@click.group("plugins", cls=SuggestingGroup, short_help=COMMANDS["plugins"], epilog=EPILOG)
+def command() -> None:
+    """Installed plugins. They are trusted code: a fault is isolated and named, but nothing is sandboxed."""
+
+
+@command.command("list", epilog="\b\nExamples:\n  tlplat plugins list --json")
+@json_option
+def list_plugins(as_json: bool) -> None:
+    """List the plugins of every kind, from metadata; none is imported."""
+    found = rows()
+    emit({"plugins": found}, as_json, ("name", "kind", "distribution", "version", "module"), found)
+    warn_of_faults(found)
+
+
+@command.command("check", epilog="\b\nExamples:\n  tlplat plugins check genomics --timeout 30")
+@click.argument("name", required=False)
+@click.option("--timeout", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Seconds for each.")
+@json_option
+def check_plugins(name: str | None, timeout: float, as_json: bool) -> None:
+    """Load each plugin in a process of its own, where a crash or a hang harms nobody; exit 5 where one fails.
+
+    NAME is a plugin, or a distribution.
+    """
+    from tlplat.probe import probe_all
+
+    probes = probe_all(name, timeout)
+    lines = [
+        {"name": e.name, "kind": e.group, "distribution": e.distribution, "version": e.version, "result": _result(f)}
+        for e, f in probes
+    ]
+    faults = [fault for _, fault in probes if fault]
+    error = _joined(faults) if faults else None
+    if as_json:
+        emit_json({"plugins": lines, **({"error": error.to_json()["error"]} if error else {})})
+    else:
+        write_table(("name", "kind", "distribution", "version", "result"), lines)
+    if error:
+        raise ToldError(error) if as_json else error
+
+
+def _result(fault: PluginError | None) -> str:
+    return f"[{fault.code}] {fault.message}" if fault else "ok"
+
+
+def _joined(faults: list[PluginError]) -> PluginError:
+    distinct = list({fault.message: fault for fault in faults}.values())
+    if len(distinct) == 1:
+        return distinct[0]
+    findings = [Finding(f"[{fault.code}] {fault.message}") for fault in distinct]
+    return PluginError(distinct[0].code, f"{len(distinct)} plugins are broken", findings=findings, fix=distinct[0].fix)

@@ -1,0 +1,60 @@
+"""``tlplat predict RUN DATA``."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from tlplat.cli.group import COMMANDS
+from tlplat.cli.output import emit_json, json_option, reserved_stdout
+
+EPILOG = """\b
+Examples:
+  tlplat predict runs/genomics-... new.fasta > predictions.csv
+  tlplat predict my-run/model new.fasta --format jsonl
+"""
+
+
+@click.command("predict", short_help=COMMANDS["predict"], epilog=EPILOG)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", help="Form of the rows.")
+@click.option("--quiet", is_flag=True, help="No progress; warnings remain.")
+@json_option
+def command(run: Path, data: Path, form: str, quiet: bool, as_json: bool) -> None:
+    """Predict each record of DATA with the model of RUN, in the file's order, on stdout.
+
+    RUN is a run directory, or a model/ folder on its own. Columns: id, prediction, and p(LABEL) for each label.
+    """
+    from tlplat.cli.progress import TerminalReporter
+    from tlplat.prediction import predict
+
+    rows = predict(run, data, TerminalReporter(quiet))
+    with reserved_stdout() as stream:
+        if as_json:
+            found = list(rows)
+        elif form == "jsonl":
+            for row in rows:
+                stream.write(json.dumps(row) + "\n")
+        else:
+            write_csv(rows, stream)
+    if as_json:
+        emit_json({"run": str(run), "data": str(data), "rows": found})
+
+
+def write_csv(rows: Iterator[Mapping[str, Any]], stream: TextIO) -> None:
+    """RFC 4180, one line a record; the labels of a multi-label prediction are joined by ``;``."""
+    writer = csv.writer(stream)
+    header: list[str] = []
+    for row in rows:
+        if not header:
+            header = list(row["probabilities"])
+            writer.writerow(["id", "prediction", *(f"p({label})" for label in header)])
+        said = row["prediction"]
+        said = ";".join(map(str, said)) if isinstance(said, list | tuple) else said
+        writer.writerow([row["id"], said, *(row["probabilities"][label] for label in header)])
