@@ -77,8 +77,9 @@ def main() -> None:
         ratios = {key: ratio(spent[key], spent["tlplat"]) for key in peers if key != "tlplat"}
         found[name] = {"ratios": ratios, "seconds": spent}
         print(name, SHAPES[name], "160 heads;", "; ".join(f"{k}: {shown(r)} x" for k, r in ratios.items()), flush=True)
+    info = {key: value for key, value in build_info().items() if key != "path"}
     out = Path(__file__).parent / "results" / "head_sweep.json"
-    out.write_text(json.dumps({"build": build_info(), "shapes": found}, indent=1), encoding="utf-8")
+    out.write_text(json.dumps({"build": info, "shapes": found}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

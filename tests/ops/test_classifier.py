@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tlplat.classifier import SoftmaxHeadClassifier
+from tlplat import SoftmaxHeadClassifier
 
 
 @parametrize_with_checks([SoftmaxHeadClassifier(), SoftmaxHeadClassifier(solver="sgd", max_iter=100)])
