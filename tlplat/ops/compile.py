@@ -25,7 +25,7 @@ TORCH_TARGET = (2, 11)
 LIBRARY = "_C.abi3.so"
 INFO = "_C.json"
 _FLAGS = (
-    "-O2",
+    "-O3",
     "-std=c++20",
     "-fPIC",
     "-fvisibility=hidden",
