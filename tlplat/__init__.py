@@ -8,9 +8,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tlplat.hookspecs import hookimpl
+    from tlplat.ops.classifier import SoftmaxHeadClassifier
 
-_LAZY = {"hookimpl": "tlplat.hookspecs"}
-__all__ = ["__version__", "hookimpl"]
+_LAZY = {"SoftmaxHeadClassifier": "tlplat.ops.classifier", "hookimpl": "tlplat.hookspecs"}
+__all__ = ["SoftmaxHeadClassifier", "__version__", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:

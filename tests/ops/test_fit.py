@@ -180,3 +180,16 @@ def test_order_is_uniform_enough() -> None:
     counts = torch.stack([torch.bincount(where[:, i], minlength=16) for i in range(16)]).double()
     chi2 = ((counts - 250) ** 2 / 250).sum()
     assert chi2 < 2 * 15 * 15
+
+
+def test_wide_features_are_solved_in_the_span_of_the_rows() -> None:
+    z, y = _problem(30, 200, 3, torch.float64)
+    for solver in ("lbfgs", "sgd"):
+        options = {"weight_decay": [0.01, 1.0], "solver": solver, "tol": 1e-9, "max_iter": 300}
+        zeros = (torch.zeros(1, 3, 200).double(), torch.zeros(1, 3).double())
+        reduced, full = (fit_softmax_heads(z, y, 3, start=start, **options) for start in (None, zeros))
+        torch.testing.assert_close(reduced.weight, full.weight, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(reduced.loss, full.loss)
+    z[3, 5] = torch.nan
+    with pytest.raises(NonFiniteError, match="position 3"):
+        fit_softmax_heads(z, y, 3)

@@ -4,8 +4,9 @@ Every function takes ``impl="auto" | "native" | "reference"``; plain torch (:mod
 definition.
 """
 
+from tlplat.ops.extension import build_info
 from tlplat.ops.fit import fit_softmax_heads
 from tlplat.ops.heads import softmax_head_loss, softmax_head_predict
 from tlplat.ops.problem import HeadsFit
 
-__all__ = ["HeadsFit", "fit_softmax_heads", "softmax_head_loss", "softmax_head_predict"]
+__all__ = ["HeadsFit", "build_info", "fit_softmax_heads", "softmax_head_loss", "softmax_head_predict"]

@@ -69,7 +69,7 @@ def label_range(y: Tensor, num_classes: int, ignore_index: int) -> None:
 
 
 def weights(name: str, tensor: Tensor, values: bool = True) -> None:
-    """Weights are finite and not negative; without ``values`` (while torch.compile traces) only the dtype is checked."""
+    """Weights are finite and not negative; without ``values`` (under torch.compile) only the dtype is checked."""
     floating(name, tensor)
     if values and not bool((torch.isfinite(tensor) & (tensor >= 0)).all()):
         raise ValueError(f"{name} must be finite and not negative")

@@ -1,4 +1,4 @@
-"""Compiles ``csrc/`` into one library. Standard library only: setup.py runs this file by path, before tlplat is installed.
+"""Compiles ``csrc/`` into one library. Standard library only: setup.py runs this file by path, before an install.
 
 No ninja, no torch.utils.cpp_extension: a handful of compiler calls side by side and one link, about as long as the
 slowest file takes.
@@ -25,7 +25,7 @@ TORCH_TARGET = (2, 11)
 LIBRARY = "_C.abi3.so"
 INFO = "_C.json"
 _FLAGS = (
-    "-O2",
+    "-O3",
     "-std=c++20",
     "-fPIC",
     "-fvisibility=hidden",

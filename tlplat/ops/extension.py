@@ -118,7 +118,7 @@ def _open(path: Path, how: str) -> Extension:
     if _minor(here) < _minor(target):
         raise AbiError(f"it was built for torch {target} or newer ({info.get('torch', '?')}), found torch {here}")
     try:
-        torch.ops.load_library(str(path))
+        torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
         library = ctypes.CDLL(str(path))
     except OSError as error:
         first = str(error).splitlines()[0]

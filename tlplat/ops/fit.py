@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
@@ -143,10 +144,26 @@ def fit_softmax_heads(
     native = choose(impl, native_fit.serves(problem))
     with torch.no_grad():
         _refuse_empty_heads(problem)
+        basis = None
+        if n < d and start is None and solver != "adamw":
+            problem, basis = _onto_row_space(problem)
         found = native_fit.fit(problem) if native else _reference(problem)
+        if basis is not None:
+            found = dataclasses.replace(found, weight=found.weight @ basis.t())
     if not bool(torch.isfinite(found.loss).any()):
         refuse_non_finite(z)
     return found
+
+
+def _onto_row_space(p: HeadProblem) -> tuple[HeadProblem, Tensor]:
+    """The same problem in n features instead of d > n, and the basis (d, n) that takes the weights back.
+
+    From a start at zero, L-BFGS and SGD never leave the span of the rows, and rotations change neither the objective
+    nor the steps, so that the fit is the same one at n / d of the cost.
+    """
+    basis, triangle = torch.linalg.qr(p.z.to(p.compute).t())
+    weight = p.weight.new_zeros(p.heads, p.num_classes, len(p.z))
+    return dataclasses.replace(p, z=triangle.t().contiguous(), weight=weight), basis
 
 
 def _reference(p: HeadProblem) -> HeadsFit:

@@ -120,7 +120,7 @@ def choose(impl: Impl, served: bool) -> bool:
     return not reason
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _why_not_native() -> str:
     """Why there is no native implementation; empty where there is one, and then its ops are registered."""
     found = extension.load()

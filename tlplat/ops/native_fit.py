@@ -1,4 +1,4 @@
-"""``fit_softmax_heads`` in the native library: the arguments as plain pointers, and the loop that lets Ctrl-C through."""
+"""``fit_softmax_heads`` in the native library: arguments as plain pointers, and the loop that lets Ctrl-C through."""
 
 from __future__ import annotations
 
@@ -114,7 +114,12 @@ def _arguments(p: HeadProblem) -> tuple[_Problem, dict[str, Tensor], list[Tensor
     problem.threads, problem.isa = torch.get_num_threads(), _library().tlplat_best_isa()
     m = p.minibatch
     if m is not None:
-        problem.batch_size, problem.patience, problem.momentum, problem.eps = m.batch_size, m.patience, m.momentum, m.eps
+        problem.batch_size, problem.patience, problem.momentum, problem.eps = (
+            m.batch_size,
+            m.patience,
+            m.momentum,
+            m.eps,
+        )
         (problem.beta1, problem.beta2), problem.cosine = m.betas, int(m.schedule == "cosine")
     return problem, outputs, [t for t in inputs.values() if t is not None]
 

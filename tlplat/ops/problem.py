@@ -36,7 +36,7 @@ class RowLoss:
         kept = y != self.ignore_index
         label = torch.where(kept, y, 0)
         weight = y.new_ones(num_classes, dtype=dtype) if self.class_weight is None else self.class_weight.to(dtype)
-        mass = weight[label] * kept
+        mass = kept.to(dtype) if self.class_weight is None else weight[label] * kept
         return label, (1 - self.label_smoothing) * mass, self.label_smoothing / num_classes * weight, mass
 
 

@@ -1,0 +1,256 @@
+"""The native library against the reference, and against torch's own rules for ops."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tlplat.ops import extension, fit_softmax_heads, softmax_head_loss, softmax_head_predict
+
+SHAPES = [(1, 1, 1), (5, 3, 2), (64, 48, 3), (333, 63, 7), (100, 513, 37), (40, 17, 130), (2000, 100, 2)]
+
+
+@pytest.fixture(autouse=True)
+def _native_only(implementation: str) -> None:
+    if implementation != "native":
+        pytest.skip("compares the two itself")
+
+
+def _problem(n: int, d: int, c: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    g = torch.Generator().manual_seed(n + 7 * d + 31 * c)
+    z = torch.randn(n, d, generator=g).to(dtype)
+    compute = torch.float64 if dtype == torch.float64 else torch.float32
+    w = (torch.randn(c, d, generator=g) / d**0.5).to(compute).requires_grad_()
+    b = torch.randn(c, generator=g).to(compute).requires_grad_()
+    y = torch.randint(0, c, (n,), generator=g)
+    y[: n // 5] = -100
+    return z, y, w, b, torch.rand(n, generator=g).to(compute), (0.5 + torch.rand(c, generator=g)).to(compute)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("options", [False, True])
+@pytest.mark.parametrize("isa", ["default", "avx2"])
+def test_loss_and_gradients_equal_the_reference(
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+    reduction: str,
+    options: bool,
+    isa: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", isa)
+    z, y, w, b, rows, classes = _problem(*shape, dtype)
+    extra = {"sample_weight": rows, "class_weight": classes, "label_smoothing": 0.2} if options else {}
+    found = []
+    for impl in ("native", "reference"):
+        loss = softmax_head_loss(z, y, w, b, reduction=reduction, impl=impl, **extra)
+        weights = torch.linspace(0.5, 2, loss.numel(), dtype=loss.dtype).view_as(loss)
+        found.append((loss, *torch.autograd.grad((loss * weights).sum(), (w, b))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-5 if w.dtype == torch.float32 else 1e-9, atol=2e-5)
+    torch.testing.assert_close(
+        softmax_head_predict(z, w, b, impl="native"),
+        softmax_head_predict(z, w, b, impl="reference"),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("shape", [(64, 48, 3), (333, 63, 7), (200, 100, 2)])
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adamw"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("options", [False, True])
+def test_fits_equal_the_reference(shape: tuple[int, int, int], solver: str, dtype: torch.dtype, options: bool) -> None:
+    z, y, _, _, _, classes = _problem(*shape, dtype)
+    rows = torch.rand(6, len(z), generator=torch.Generator().manual_seed(1))
+    extra = {"class_weight": classes, "label_smoothing": 0.1} if options else {}
+    if solver != "lbfgs":
+        extra |= {"max_iter": 5, "batch_size": 50, "seed": [1, 2, 1, 2, 3, 3], "schedule": "cosine"}
+    found = [
+        fit_softmax_heads(
+            z, y, shape[2], weight_decay=[0.01, 0.1, 1] * 2, sample_weight=rows, validation_weight=1 - rows,
+            solver=solver, impl=impl, **extra,
+        )
+        for impl in ("native", "reference")
+    ]  # fmt: skip
+    for name in ("weight", "bias", "loss", "validation_loss"):
+        torch.testing.assert_close(getattr(found[0], name), getattr(found[1], name), rtol=1e-3, atol=5e-4)
+    assert found[0].converged.all()
+
+
+def test_early_stopping_equals_the_reference() -> None:
+    z, y, *_ = _problem(120, 64, 3, torch.float64)
+    held = torch.arange(120) % 4 == 0
+    found = [
+        fit_softmax_heads(
+            z, y, 3, solver="sgd", learning_rate=[1.0, 0.3, 1e-4, 1e30], seed=[0, 0, 0, 1], weight_decay=1e-3,
+            batch_size=16, sample_weight=~held, validation_weight=held, max_iter=40, patience=3, impl=impl,
+        )
+        for impl in ("native", "reference")
+    ]  # fmt: skip
+    assert torch.equal(found[0].iterations, found[1].iterations)
+    assert found[0].converged.tolist() == found[1].converged.tolist() == [True, True, True, False]
+    torch.testing.assert_close(found[0].weight[:3], found[1].weight[:3])
+    torch.testing.assert_close(found[0].validation_loss[:3], found[1].validation_loss[:3])
+
+
+def test_results_are_bitwise_repeatable() -> None:
+    z, y, *_ = _problem(3000, 100, 10, torch.float32)
+    for solver in ("lbfgs", "sgd"):
+        fits = [fit_softmax_heads(z, y, 10, weight_decay=[0.1, 1], solver=solver, max_iter=5) for _ in range(3)]
+        assert all(torch.equal(f.weight, fits[0].weight) for f in fits)
+
+
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+@pytest.mark.parametrize("need_grad", [False, True])
+def test_opcheck(reduction: int, need_grad: bool) -> None:
+    z, y, w, b, rows, classes = _problem(50, 9, 4, torch.float32)
+    extension.load()
+    softmax_head_loss(z, y, w, b)
+    args = (z, y, w, b, classes, rows, 0.1, -100, reduction, need_grad)
+    torch.library.opcheck(torch.ops.tlplat.softmax_head_loss.default, args)
+    torch.library.opcheck(torch.ops.tlplat.softmax_head_predict.default, (z, w.detach(), b.detach()))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_gradcheck(reduction: str) -> None:
+    z, y, w, b, rows, classes = _problem(20, 6, 4, torch.float64)
+
+    def loss(weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        options = {"sample_weight": rows, "class_weight": classes, "label_smoothing": 0.1}
+        return softmax_head_loss(z, y, weight, bias, reduction=reduction, impl="native", **options)
+
+    assert torch.autograd.gradcheck(loss, (w, b))
+
+
+@pytest.mark.slow
+def test_compiles_into_one_graph() -> None:
+    z, y, w, b, *_ = _problem(50, 9, 4, torch.float32)
+
+    def step(weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return softmax_head_loss(z, y, weight, bias) * 2
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(w, b), step(w, b))
+    torch.testing.assert_close(torch.autograd.grad(compiled(w, b), w), torch.autograd.grad(step(w, b), w))
+
+
+def test_eight_threads_at_once() -> None:
+    z, y, *_ = _problem(500, 64, 5, torch.float32)
+    expected = fit_softmax_heads(z, y, 5, weight_decay=0.1).weight
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(3):
+            if not torch.equal(fit_softmax_heads(z, y, 5, weight_decay=0.1).weight, expected):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_works_before_and_after_fork() -> None:
+    script = (
+        "import os, torch, warnings\n"
+        "from tlplat.ops import fit_softmax_heads\n"
+        "torch.set_num_threads(2)\n"
+        "z = torch.randn(4000, 64); y = torch.randint(0, 5, (4000,))\n"
+        "a = fit_softmax_heads(z, y, 5, weight_decay=0.1, impl='native').weight.sum().item()\n"
+        "child = os.fork()\n"
+        "b = fit_softmax_heads(z, y, 5, weight_decay=0.1, impl='native').weight.sum().item()\n"
+        "if child == 0: os._exit(0 if a == b else 1)\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or a != b)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_ctrl_c_stops_a_long_fit() -> None:
+    script = (
+        "import _thread, threading, torch\n"
+        "from tlplat.ops import fit_softmax_heads\n"
+        "z = torch.randn(4000, 64); y = torch.randint(0, 5, (4000,))\n"
+        "threading.Timer(1, _thread.interrupt_main).start()\n"
+        "try: fit_softmax_heads(z, y, 5, solver='sgd', max_iter=10**7, impl='native')\n"
+        "except KeyboardInterrupt: raise SystemExit(7)\n"
+    )
+    began = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=120).returncode == 7
+    assert time.monotonic() - began < 100
+
+
+def test_rows_beyond_int32_are_told_by_shape_alone() -> None:
+    softmax_head_loss(*_problem(5, 3, 2, torch.float32)[:4])
+    with torch.device("meta"):
+        z, y, w = torch.empty(1 << 20, 4096), torch.empty(1 << 20, dtype=torch.int64), torch.empty(3, 4096)
+    assert torch.ops.tlplat.softmax_head_loss(z, y, w, None, None, None, 0.0, -100, 1, True)[1].shape == (3, 4096)
+
+
+@pytest.mark.parametrize("layout", ["transposed", "strided", "expanded", "offset"])
+def test_views_equal_contiguous(layout: str) -> None:
+    z, y, *_ = _problem(64, 20, 3, torch.float32)
+    big = torch.zeros(2 * 64, 25)
+    big[::2, 5:] = z
+    view = {"transposed": z.t().contiguous().t(), "strided": big[::2, 5:], "expanded": z[:1].expand(64, 20)}
+    view["offset"] = big.flatten()[5:].as_strided((64, 20), (50, 1))
+    for solver in ("lbfgs", "sgd"):
+        options = {"weight_decay": 0.1, "solver": solver, "max_iter": 5}
+        expected = fit_softmax_heads(view[layout].contiguous(), y, 3, **options).weight
+        assert torch.equal(fit_softmax_heads(view[layout], y, 3, **options).weight, expected)
+
+
+def _child(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | env, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+FIT = (
+    "import torch, json\nfrom tlplat.ops import fit_softmax_heads, build_info\n"
+    "fit_softmax_heads(torch.eye(4), torch.tensor([0, 1, 0, 1]), 2, weight_decay=1)\n"
+    "fit_softmax_heads(torch.eye(4), torch.tensor([0, 1, 0, 1]), 2, weight_decay=1)\n"
+    "print(build_info()['implementation'], build_info()['reason'])\n"
+)
+
+
+def test_no_ext_is_silent_plain_torch() -> None:
+    found = _child(FIT, TLPLAT_NO_EXT="1")
+    assert found.stdout == "reference TLPLAT_NO_EXT=1\n"
+    assert "RuntimeWarning" not in found.stderr
+
+
+def test_without_a_compiler_it_says_so_once(tmp_path: Path) -> None:
+    code = "from tlplat.ops import extension\nextension._PACKAGE = extension.Path('/nowhere')\n" + FIT
+    found = _child(code, CXX="no-such-compiler", TLPLAT_CACHE_DIR=str(tmp_path))
+    assert found.stdout.startswith("reference no C++ compiler: no-such-compiler")
+    assert found.stderr.count("RuntimeWarning") == 1
+
+
+def test_forced_and_missing_is_an_error_with_exit_code_5(tmp_path: Path) -> None:
+    code = "from tlplat.ops import extension\nextension._PACKAGE = extension.Path('/nowhere')\n" + FIT
+    found = _child(code, CXX="no-such-compiler", TLPLAT_FORCE_EXT="1", TLPLAT_CACHE_DIR=str(tmp_path))
+    assert found.returncode
+    assert "TL-EXT-BUILD" in found.stderr
+
+
+def test_a_library_for_another_torch_is_refused_with_both_versions(tmp_path: Path) -> None:
+    (tmp_path / "_C.abi3.so").write_bytes(b"")
+    (tmp_path / "_C.json").write_text('{"torch": "9.9.0", "target": "9.9"}', encoding="utf-8")
+    code = f"from tlplat.ops import extension\nextension._PACKAGE = extension.Path({str(tmp_path)!r})\n" + FIT
+    found = _child(code)
+    assert "built for torch 9.9" in found.stderr
+    assert f"found torch {torch.__version__}" in found.stderr
+    assert found.stdout.startswith("reference")
+    assert "TL-EXT-ABI" in _child(code, TLPLAT_FORCE_EXT="1").stderr
