@@ -29,7 +29,7 @@ from tlplat.storage import write_json, write_text
 from tlplat.tasks.classification import Classification
 
 NOMINAL = 0.05
-STRATEGIES = ("full_ft", "l2sp", "linear_probe", "lp_ft", "truncate")
+STRATEGIES = ("full_ft", "l2sp", "linear_probe")
 
 
 def shuffled_source(honest: SourceModel, draw: int, context: DomainContext) -> SourceModel:

@@ -27,6 +27,12 @@ def test_unknown_fields_are_refused():
         TransferPlan.from_json({**full_plan().to_json(), "stray": 1})
 
 
+@pytest.mark.parametrize("wrong", [{"start": "freshest"}, {"weights": "sourse"}])
+def test_unknown_words_are_refused(wrong):
+    with pytest.raises(ValueError, match="not one of"):
+        TransferPlan(**wrong)
+
+
 def test_frozen_means_no_phase():
     assert TransferPlan(start="source_head").frozen
     assert not full_plan().frozen

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+WEIGHTS = ("source", "random")
+STARTS = ("source_head", "fresh", "fitted")
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -89,6 +92,11 @@ class TransferPlan:
     phases: tuple[Phase, ...] = ()
     finish: tuple[Ref, ...] = ()
     fit_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("weights", WEIGHTS), ("start", STARTS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"TransferPlan.{name} is {getattr(self, name)!r}, not one of {', '.join(allowed)}")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -20,7 +20,6 @@ from tlplat.errors import TlplatError, UsageError
 from tlplat.modelio import package_versions
 from tlplat.storage import clean_temporaries, lock, read_json, write_bytes, write_json
 
-REFUSALS = (2, 3, 4, 5)
 PACKAGES = ("tlplat", "torch", "numpy", "scikit-learn", "safetensors", "peft", "biopython")
 
 
@@ -44,12 +43,11 @@ def new_folder(domain: str, digest: str, out: Path | None) -> Path:
 
 @contextmanager
 def untouched_on_refusal(folder: Path) -> Iterator[None]:
-    """Remove the new folder again where the run is refused (exit 2 to 5) before any result is in it."""
+    """Remove the new folder again where the run is refused before any result is in it; an interrupt leaves it."""
     try:
         yield
-    except TlplatError as error:
-        if error.exit_code in REFUSALS:
-            shutil.rmtree(folder, ignore_errors=True)
+    except TlplatError:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

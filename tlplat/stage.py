@@ -103,9 +103,11 @@ def prepare(
         report=report,
     )
     options = _domain_options(domain, config)
+    data = DataOptions(**config.data.model_dump())
+    if data.path is not None:
+        domain.check(options, data, context)
     planted = source is not None
     source = source or domain.source(config.source or domain.sources()[0].name, options, context)
-    data = DataOptions(**config.data.model_dump())
     target = domain.target(options, data, source, context)
     wanted = config.labels if config.labels is not None or data.path else domain.default_labels
     labelled = draw_labels(target.pool, wanted, config.data_seed, target.task)

@@ -24,9 +24,7 @@ class ProbeThenFineTune(Strategy):
 
     name: ClassVar[str] = "lp_ft"
     family: ClassVar[Family] = "parameter"
-    paper: ClassVar[str] = (
-        "Kumar et al. 2022, Fine-tuning can distort pretrained features"
-    )
+    paper: ClassVar[str] = "Kumar et al. 2022, Fine-tuning can distort pretrained features"
     requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
 
     learning_rate: float = 1e-3

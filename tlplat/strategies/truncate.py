@@ -39,9 +39,7 @@ class Truncate(Strategy):
 
     name: ClassVar[str] = "truncate"
     family: ClassVar[Family] = "structural"
-    paper: ClassVar[str] = (
-        "Yosinski et al. 2014, How transferable are features in deep neural networks?"
-    )
+    paper: ClassVar[str] = "Yosinski et al. 2014, How transferable are features in deep neural networks?"
     requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
 
     learning_rate: float = 1e-3

@@ -43,7 +43,18 @@ def tlplat(*arguments: str, cache: Path = REAL_CACHE, cwd: Path | None = None, *
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-QUICK = ("--strategy", "linear_probe,full_ft", "--seeds", "2", "--set", "train.learning_rate=1e-3", "--jobs", "1")
+QUICK = (
+    "--strategy",
+    "linear_probe,full_ft",
+    "--seeds",
+    "2",
+    "--set",
+    "train.learning_rate=1e-3",
+    "--jobs",
+    "1",
+    "--threads",
+    "1",
+)
 
 
 @pytest.fixture(scope="module")
