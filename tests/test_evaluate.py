@@ -1,7 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tlplat.evaluate import Resamples, Scores, Standing, best, judge
+from tlplat.evaluate import Resamples, Scores, Standing, best, judge, labelling_error
 from tlplat.metrics import ACCURACY, Auroc
 
 
@@ -118,3 +120,18 @@ def test_seeds_widen_the_interval():
     width = [e.high - e.low for e in (calm.scores.estimate(), wild.scores.estimate())]
     assert width[1] > width[0] * 0.9
     assert len(set(wild.scores.seeds)) == 5
+
+
+def test_the_labelling_error_widens_the_interval_and_is_the_jackknifes():
+    rng = np.random.default_rng(3)
+    spread = rng.normal(size=(3, 4)) * 0.05
+    good, bad = standing("good", 0.9, 1.2), standing("scratch", 0.6, 0.9, transfers=False)
+    sharp = judge([good, bad], True).difference
+    shaky = dataclasses.replace(good, jackknife=0.8 + spread)
+    wide = judge([shaky, bad], True).difference
+    assert wide.mean == sharp.mean
+    assert wide.high - wide.low > 1.5 * (sharp.high - sharp.low)
+    by_hand = np.sqrt(np.mean([0.75 * ((row - row.mean()) ** 2).sum() for row in spread]))
+    assert labelling_error(shaky, bad) == pytest.approx(by_hand)
+    assert labelling_error(shaky, dataclasses.replace(bad, jackknife=0.5 + spread)) == pytest.approx(0.0, abs=1e-12)
+    assert labelling_error(good, bad) == 0.0

@@ -78,11 +78,15 @@ class Scores:
     def estimate(self, level: float = 1 - ALPHA) -> Estimate:
         return Estimate(float(self.seeds.mean()), *_bounds(self.replicates, level))
 
-    def minus(self, other: Scores, level: float) -> Estimate:
-        """The paired difference of two candidates under the same draws."""
-        return Estimate(
-            float(self.seeds.mean() - other.seeds.mean()), *_bounds(self.replicates - other.replicates, level)
-        )
+    def minus(self, other: Scores, level: float, spread: float = 0.0) -> Estimate:
+        """The paired difference of two candidates under the same draws.
+
+        Args:
+            spread: standard error from which rows were labelled, added to the replicates as independent noise.
+        """
+        noise = np.random.default_rng(0x5EED).normal(size=self.replicates.shape) * spread
+        gaps = self.replicates - other.replicates + noise
+        return Estimate(float(self.seeds.mean() - other.seeds.mean()), *_bounds(gaps, level))
 
 
 def _bounds(replicates: np.ndarray, level: float) -> tuple[float, float]:
@@ -102,6 +106,8 @@ class Standing:
         key: identifies the candidate. transfers: it uses the source. scratch: it is the scratch baseline.
         validation: its validation score, which alone decides winner and reference.
         scores: on test rows. inference_cost: multiply-adds a row. trained: parameters trained.
+        jackknife: (seeds, parts) test scores of fits without each part of the labelled rows; None where the
+            candidate learns nothing from them (zero-shot) or was not asked.
     """
 
     key: str
@@ -112,6 +118,21 @@ class Standing:
     scores: Scores
     inference_cost: float
     trained: int
+    jackknife: np.ndarray | None = None
+
+
+def labelling_error(a: Standing, b: Standing) -> float:
+    """Standard error of ``a - b`` from which rows were labelled (delete-group jackknife, Shao & Wu 1989, eq. 1.2).
+
+    The mean over seeds of (g - 1) / g * sum of squared deviations of the g leave-one-part-out differences.
+    """
+    known = [x.jackknife for x in (a, b) if x.jackknife is not None]
+    if not known:
+        return 0.0
+    gap = sum((s * x.jackknife for s, x in ((1, a), (-1, b)) if x.jackknife is not None), np.zeros_like(known[0]))
+    parts = gap.shape[1]
+    variance = (parts - 1) / parts * ((gap - gap.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    return float(np.sqrt(np.nanmean(variance))) if np.isfinite(variance).any() else 0.0
 
 
 @dataclass(frozen=True)
@@ -195,4 +216,5 @@ def judge(standings: Sequence[Standing], higher_is_better: bool) -> Verdict:
 
 
 def _gain(a: Standing, b: Standing, level: float, higher_is_better: bool) -> Estimate:
-    return a.scores.minus(b.scores, level) if higher_is_better else b.scores.minus(a.scores, level)
+    better, worse = (a, b) if higher_is_better else (b, a)
+    return better.scores.minus(worse.scores, level, labelling_error(a, b))

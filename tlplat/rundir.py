@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tlplat.errors import TlplatError, UsageError
 from tlplat.modelio import package_versions
 from tlplat.storage import clean_temporaries, lock, read_json, write_bytes, write_json
 
+RUNS = Path("runs")
 PACKAGES = ("tlplat", "torch", "numpy", "scikit-learn", "safetensors", "peft", "biopython")
 
 
@@ -29,7 +30,7 @@ def new_folder(domain: str, digest: str, out: Path | None) -> Path:
     Raises:
         UsageError TL-OUT-EXISTS: the folder holds something already.
     """
-    folder = out or Path("runs") / f"{domain}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}"
+    folder = out or RUNS / f"{domain}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             "TL-OUT-EXISTS",
@@ -48,6 +49,9 @@ def untouched_on_refusal(folder: Path) -> Iterator[None]:
         yield
     except TlplatError:
         shutil.rmtree(folder, ignore_errors=True)
+        if folder.parent == RUNS:
+            with suppress(OSError):  # it holds other runs
+                RUNS.rmdir()
         raise
 
 

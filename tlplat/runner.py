@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.report import load_report, model_card, write_report
 from tlplat.rundir import environment, new_folder, running, status, untouched_on_refusal, write_data
-from tlplat.selection import Validated
+from tlplat.selection import JACKKNIFE_SEEDS, Chosen, Validated
 from tlplat.stage import Stage, load_registry, prepare, search_of, seeds_of, set_threads
 from tlplat.storage import check_manifest, read_json, write_json, write_manifest, write_text
 from tlplat.summary import Finalist, document, search_record
@@ -133,14 +133,30 @@ def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> l
             write_json(folder / "search.json", search_record(chosen, leader, stage))
             search.finish(leader.validated[0], _keeper(leader.validated[0], stage))
             crew.run(search.final_jobs())
+            compared = _compared(chosen, leader, higher)
+            crew.run(search.jackknife_jobs(compared))
         finals = [[search.finish(v) for v in c.validated] for c in chosen]
     test, metric = stage.target.test, stage.target.task.metrics[0]
     units = np.arange(len(test)) if test.units is None else test.units.numpy()
     draws = Resamples.draw(units, len(seeds), seed=stage.config.data_seed)
     return [
-        Finalist(c, f, Scores.of(metric, test.targets.numpy(), [x.predictions for x in f], draws))
+        Finalist(
+            chosen=c,
+            finals=f,
+            scores=Scores.of(metric, test.targets.numpy(), [x.predictions for x in f], draws),
+            jackknife=[search.jackknife(v) for v in c.validated[:JACKKNIFE_SEEDS]]
+            if c.candidate.name in compared
+            else None,
+        )
         for c, f in zip(chosen, finals, strict=True)
     ]
+
+
+def _compared(chosen: Sequence[Chosen], leader: Chosen, higher_is_better: bool) -> list[str]:
+    """Whom the verdict compares: the leader, the best without transfer, and scratch; zero-shot learns from no row."""
+    others = [c for c in chosen if not c.candidate.transfers]
+    reference = best(others, higher_is_better).candidate.name
+    return [n for n in dict.fromkeys([leader.candidate.name, reference, "scratch"]) if n != "zero_shot"]
 
 
 def _keeper(validated: Validated, stage: Stage) -> Callable[[Outcome], None]:
@@ -172,6 +188,7 @@ def _standing(finalist: Finalist) -> Standing:
         scores=finalist.scores,
         inference_cost=chosen.inference_cost,
         trained=chosen.trained,
+        jackknife=None if finalist.jackknife is None else np.stack(finalist.jackknife),
     )
 
 

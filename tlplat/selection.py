@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Examples
-from tlplat.data.splits import Fold, folds
+from tlplat.data.splits import FOLDS, Fold, folds, partition
 from tlplat.storage import read_json, read_tensors, write_json, write_tensors, write_text
 from tlplat.trial import Bench, Candidate, Outcome, Rows
 
@@ -75,15 +75,21 @@ class Final:
         return self.validated.seconds
 
 
+JACKKNIFE_SEEDS = 3
+"""Seeds whose final fits are repeated without each part of the labelled rows."""
+RESULTS = {"validate": "validation", "finish": "test", "jackknife": "jackknife"}
+"""The key of metrics.json that a job of each kind leaves."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """One trial's validation or its final fit, in numbers that another process understands.
+    """One trial's validation, final fit or jackknife, in numbers that another process understands.
 
     Attributes:
         candidate: position in the stage's list. setting: position in that candidate's ``settings()``.
     """
 
-    kind: Literal["validate", "finish"]
+    kind: Literal["validate", "finish", "jackknife"]
     candidate: int
     setting: int
     seed: int
@@ -115,7 +121,8 @@ class Search:
     def fits(self) -> int:
         """Fits of the whole search, for the progress bar."""
         trials = sum(len(c.settings()) + len(self.seeds) - 1 for c in self.candidates)
-        return trials * self.fold_count + len(self.candidates) * len(self.seeds)
+        repeated = 3 * FOLDS * min(JACKKNIFE_SEEDS, len(self.seeds))  # of winner, reference and scratch
+        return trials * self.fold_count + len(self.candidates) * len(self.seeds) + repeated
 
     def first_jobs(self) -> list[Job]:
         """Every setting of every candidate, with the first seed."""
@@ -135,20 +142,27 @@ class Search:
         best = [self._best_setting(c) for c in self.candidates]
         return [Job("finish", i, j, seed) for i, j in enumerate(best) for seed in self.seeds]
 
+    def jackknife_jobs(self, names: Sequence[str]) -> list[Job]:
+        """The jackknife of the candidates ``names``, with the first seeds; their final fits must be done."""
+        chosen = [(i, self._best_setting(c)) for i, c in enumerate(self.candidates) if c.name in names]
+        return [Job("jackknife", i, j, seed) for i, j in chosen for seed in self.seeds[:JACKKNIFE_SEEDS]]
+
     def size(self, job: Job) -> int:
         """How many fits a job is."""
-        return self.fold_count if job.kind == "validate" else 1
+        return {"validate": self.fold_count, "finish": 1, "jackknife": FOLDS}[job.kind]
 
     def is_done(self, job: Job) -> bool:
         """Whether its trial's folder holds the job's result."""
         path = self._folder(self._setting(job), job.seed) / "metrics.json"
-        return path.exists() and (job.kind == "validate" or "test" in read_json(path))
+        return path.exists() and RESULTS[job.kind] in read_json(path)
 
     def do(self, job: Job) -> None:
         """Compute a job; its result is what the trial's folder then holds."""
         validated = self.validate(self._setting(job), job.seed)
         if job.kind == "finish":
             self.finish(validated)
+        elif job.kind == "jackknife":
+            self.jackknife(validated)
 
     def choose(self, candidate: Candidate) -> Chosen:
         """The candidate at its best setting of the first seed, validated with all seeds."""
@@ -204,6 +218,32 @@ class Search:
             self._write_final(folder, record, outcome)
             self.advance(1)
         return _read_final(validated)
+
+    def jackknife(self, validated: Validated) -> np.ndarray:
+        """Test scores (parts,) of final fits without each of the parts of the labelled rows in turn.
+
+        Their spread tells how much the result hangs on which rows were labelled (delete-group jackknife, Shao & Wu
+        1989), which no resampling of test rows can see.
+        """
+        record = read_json(validated.folder / "metrics.json")
+        if "jackknife" not in record:
+            scores = []
+            for fold in partition(self.labelled, validated.seed, self.bench.task, FOLDS):
+                outcome = validated.candidate.run(
+                    self.bench,
+                    Rows(self.labelled, fold.train),
+                    [Rows.all(self.test)],
+                    validated.seed,
+                    stop_at=record["validation"]["best_step"],
+                )
+                scores.append(_or_none(self._test_score(outcome)))
+                self.advance(1)
+            record["jackknife"] = scores
+            write_json(validated.folder / "metrics.json", record)
+        return np.array([np.nan if s is None else s for s in record["jackknife"]])
+
+    def _test_score(self, outcome: Outcome) -> float:
+        return float(self.bench.task.metrics[0](self.test.targets.numpy(), outcome.predictions[0])[0])
 
     def _write_final(self, folder: Path, record: dict[str, Any], outcome: Outcome) -> None:
         predictions = outcome.predictions[0]

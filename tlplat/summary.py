@@ -26,11 +26,15 @@ ROC_POINTS = 101
 
 @dataclass(frozen=True)
 class Finalist:
-    """A candidate at its chosen setting, its final trials (one a seed), and its test scores."""
+    """A candidate at its chosen setting, its final trials (one a seed), and its test scores.
+
+    ``jackknife``: test scores (parts,) a seed, of fits without each part of the labelled rows, where the verdict asks.
+    """
 
     chosen: Chosen
     finals: Sequence[Final]
     scores: Scores
+    jackknife: Sequence[np.ndarray] | None = None
 
     @property
     def key(self) -> str:

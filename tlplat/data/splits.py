@@ -92,13 +92,18 @@ def _check_classes(drawn: Examples, task: Task) -> None:
 
 def folds(labelled: Examples, seed: int, task: Task) -> list[Fold]:
     """Selection's folds: stratified (grouped) k-fold below 200 rows, one 20 % hold-out from there on."""
+    if len(labelled) >= HOLDOUT_FROM:
+        return partition(labelled, seed, task, round(1 / HOLDOUT_SHARE))[:1]
+    return partition(labelled, seed, task, FOLDS)
+
+
+def partition(labelled: Examples, seed: int, task: Task, wanted: int) -> list[Fold]:
+    """``wanted`` stratified parts that keep groups whole, each once as validation; fewer where a class is smaller."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     n = len(labelled)
     strata = task.strata(labelled.targets).numpy()
     smallest = int(np.unique(strata, return_counts=True)[1].min())
-    holdout = n >= HOLDOUT_FROM
-    wanted = round(1 / HOLDOUT_SHARE) if holdout else FOLDS
     groups = None if labelled.groups is None else labelled.groups.numpy()
     limit = smallest if groups is None else min(smallest, len(np.unique(groups)))
     k = max(2, min(wanted, limit))
@@ -106,5 +111,4 @@ def folds(labelled: Examples, seed: int, task: Task) -> list[Fold]:
         splitter = StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata)
     else:
         splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata, groups)
-    made = [Fold(torch.from_numpy(np.sort(a)), torch.from_numpy(np.sort(b))) for a, b in splitter]
-    return made[:1] if holdout else made
+    return [Fold(torch.from_numpy(np.sort(a)), torch.from_numpy(np.sort(b))) for a, b in splitter]
