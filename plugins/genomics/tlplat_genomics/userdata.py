@@ -93,8 +93,8 @@ def split_rows(rows: Rows, pool_size: int, targets: torch.Tensor, preprocess: Pr
         if inside.all() or not inside.any():
             raise DataError(
                 "TL-DATA-CLASS-SMALL",
-                f"the {len(inside)} sequences of a class form one cluster of near-copies (class number {label}), and a "
-                "cluster cannot be split between training and test",
+                f"class number {label} has {len(inside)} sample{'' if len(inside) == 1 else 's'} in one cluster of "
+                "near-copies; a split into training and test needs at least 2 clusters of each class",
                 found=f"{split.report['groups']} clusters among {len(rows.ids)} sequences",
                 fix="add sequences of that class that are not near-copies of each other",
             )
