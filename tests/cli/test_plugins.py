@@ -148,7 +148,9 @@ def test_without_a_domain_the_user_is_told_what_to_install(tlplat, monkeypatch):
 
 def test_doctor_shows_the_fault(site, process, tmp_path):
     site.add("other-x", "raise ImportError('no foo')")
-    outcome = process("doctor", "--json", env={"TLPLAT_CACHE_DIR": str(tmp_path / "none" / "yet"), "TLPLAT_NO_EXT": "1"})
+    outcome = process(
+        "doctor", "--json", env={"TLPLAT_CACHE_DIR": str(tmp_path / "none" / "yet"), "TLPLAT_NO_EXT": "1"}
+    )
     checks = {row["check"]: row for row in outcome.document["checks"]}
     assert {"python", "torch", "threads", "instruction set", "extension", "cache", "pip"} <= checks.keys()
     assert checks["plugin x"]["state"] == "fault"
