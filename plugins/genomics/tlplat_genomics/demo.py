@@ -20,7 +20,7 @@ ABOUT = {
     "start-site": "windows of 100 bases on the coding strand with an ATG in the middle: annotated starts against "
     "other ATGs of the same replicon and strand, as many of each; GTG and TTG starts left out",
     "coding": "windows of 200 bases, strand at random: inside a coding sequence (any frame) against outside every "
-    f"gene, as many of each; gaps between genes longer than {LONGEST_GAP} bases left out (they may hold unannotated genes)",
+    f"gene, as many of each; gaps between genes longer than {LONGEST_GAP} bases left out (perhaps unannotated genes)",
 }
 
 
