@@ -11,7 +11,7 @@ from tlplat.modelio import load_model, load_source, load_state, required_plugins
 @pytest.fixture
 def saved(registry, tmp_path):
     bench = toybench(registry)
-    outcome = bench.run("lora")
+    outcome = bench.run("lora", merge=False)
     plugins = [("domains", "toy")]
     save_model(tmp_path, outcome.model, bench.target.task.info(), {"dim": 12}, registry, {"domain": "toy"}, plugins)
     return tmp_path
@@ -27,7 +27,7 @@ def test_the_folder_says_what_it_needs_and_holds_no_pickle(saved):
     assert set(required_plugins(saved)) == {("domains", "toy"), ("strategies", "lora"), ("tasks", "classification")}
     structure = json.loads((saved / "structure.json").read_text())
     assert structure["base"] == {"name": "toy_net", "args": {"width": 16}}
-    assert [e["name"] for e in structure["edits"]] == ["lora"]
+    assert [e["name"] for e in structure["edits"]] == ["peft"]
 
 
 def test_damage_a_newer_format_and_foreign_weights_are_refused(saved, registry):

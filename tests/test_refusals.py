@@ -78,7 +78,7 @@ def test_a_strategy_whose_package_is_missing(registry, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "peft" else find(name, *a))
     assert "tlplat[lora]" in candidate.strategy.unfit(bench.target.task.info(), _info(bench))
     with pytest.raises(PluginError) as caught:
-        registry.get("edits", "lora").build(None, plan.edits[0].args)
+        registry.get("edits", "peft").build(None, plan.edits[0].args)
     assert caught.value.code == "TL-PLUGIN-EXTRA"
 
 

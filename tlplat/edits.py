@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlplat.data.examples import Batch
 from tlplat.model import TransferModel
@@ -84,3 +84,18 @@ def rebuild_edits(model: TransferModel, edits: Sequence[Ref], registry: Registry
     for ref in edits:
         registry.get("edits", ref.name).build(model, ref.args)
         model.edits.append(Ref(ref.name, dict(ref.args)))
+
+
+def run_as_written(module: nn.Module) -> None:
+    """Keep every ``nn.TransformerEncoderLayer`` below ``module`` off torch's fused inference path.
+
+    That path reads ``linear1.weight`` and its like and never calls the layers, so a layer that an edit has put into
+    their place would count in training and be passed over in prediction. A layer with a hook is not fused.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.TransformerEncoderLayer) and _called not in layer._forward_pre_hooks.values():
+            layer.register_forward_pre_hook(_called)
+
+
+def _called(layer: nn.Module, inputs: Any) -> None:
+    """The hook: its presence is what counts."""

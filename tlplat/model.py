@@ -88,11 +88,17 @@ class TransferModel(nn.Module):
 
 @dataclass(frozen=True)
 class ModuleInfo:
-    """One layer as strategies see it in planning."""
+    """One layer as strategies see it in planning.
+
+    Attributes:
+        kind: the class's name. grouped: a convolution in groups. parameters: of the layer.
+        width: output features or channels of a linear or convolution layer, 0 for others.
+    """
 
     kind: str
     grouped: bool = False
     parameters: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class BackboneInfo:
                 kind=type(m).__name__,
                 grouped=getattr(m, "groups", 1) != 1,
                 parameters=sum(p.numel() for p in m.parameters()),
+                width=getattr(m, "out_features", getattr(m, "out_channels", 0)),
             )
             for name, m in backbone.named_modules()
             if name and not list(m.children())
