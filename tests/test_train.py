@@ -3,6 +3,7 @@ import itertools
 import pytest
 import torch
 
+from tlplat.athand import AtHand
 from tlplat.batches import Batches, Gradients
 from tlplat.checkpoint import load_checkpoint
 from tlplat.edits import Behaviour
@@ -241,6 +242,89 @@ def test_behaviours_see_batches_losses_and_progress(toy, registry, data):
     run(toy, registry, data, [Phase(trainable=("*",), learning_rate=1e-3, behaviours=(Ref("spy"),))], steps=10)
     assert seen["batches"] == 10
     assert seen["progress"][-1] == 1.0
+
+
+class Beside(Behaviour):
+    """Weights of its own that tell unlabelled rows from source rows."""
+
+    name = "beside"
+
+    def lend(self, rows):
+        self.rows = rows
+
+    def setup(self, model, generator):
+        self.critic = torch.nn.Linear(16, 1)
+        with torch.no_grad():
+            self.critic.weight.normal_(generator=generator)
+            self.critic.bias.zero_()
+
+    def parameters(self):
+        return list(self.critic.parameters())
+
+    def begin_step(self, model, step, progress):
+        self.step = step
+        assert 0 <= progress < 1
+
+    def step_loss(self, model):
+        cpu = torch.device("cpu")
+        target, (source, _) = self.rows.unlabeled_batch(self.step, cpu), self.rows.source_batch(self.step, cpu)
+        gap = self.critic(model.backbone(target)).mean() - self.critic(model.backbone(source)).mean()
+        return gap.square()
+
+    def state_dict(self):
+        return {k: v.detach().clone() for k, v in self.critic.state_dict().items()}
+
+    def load_state_dict(self, state):
+        self.critic.load_state_dict(state)
+
+
+def beside(toy, registry, data, **more):
+    registry.add("behaviours", Beside, "test")
+    rows = AtHand(TASK, data[0], toy.rows(100, 5).inputs, toy.rows(100, 6), 0, 32)
+    phase = Phase(trainable=("*",), learning_rate=3e-3, behaviours=(Ref("beside"),))
+    return run(toy, registry, data, [phase], rows=rows, **more)
+
+
+def test_a_behaviour_trains_weights_of_its_own_on_rows_of_its_own_and_leaves_none_in_the_model(toy, registry, data):
+    plain, _ = run(toy, registry, data)
+    model, result = beside(toy, registry, data)
+    assert plain.state_dict().keys() == model.state_dict().keys()
+    assert not same(plain, model)
+    assert result.trained_parameters == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("stop", [3, 25])
+def test_a_fit_with_rows_and_weights_beside_resumes_bitwise(toy, registry, data, tmp_path, stop):
+    settings = FitSettings(checkpoint_seconds=None, checkpoint_steps=1)
+    whole, wanted = beside(toy, registry, data)
+    counter = itertools.count(1)
+
+    class KilledError(Exception):
+        pass
+
+    def advance(units):
+        if next(counter) > stop:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        beside(toy, registry, data, settings=settings, checkpoint=tmp_path, advance=advance)
+    model, result = beside(toy, registry, data, settings=settings, checkpoint=tmp_path)
+    assert same(model, whole)
+    assert result.curve == wanted.curve
+
+
+def test_a_loss_beside_the_batch_counts_once_however_the_batch_is_split(toy, data):
+    class Pull(Behaviour):
+        name = "pull"
+
+        def step_loss(self, model):
+            return model.head.weight.square().sum()
+
+    model, grads = model_of(toy).eval(), []
+    for parts in (1, 4):
+        Gradients(model, TASK, "float32", parts, print).compute(torch.arange(50), data[0], [Pull()], 0)
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(grads[0], grads[1], atol=1e-6, rtol=1e-5)
 
 
 def test_l2sp_keeps_weights_nearer_to_the_start(toy, registry, data):

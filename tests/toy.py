@@ -79,6 +79,8 @@ def rows(count: int, seed: int, shift: float = 0.0, flip: bool = False, prefix: 
 
 class ToyOptions(DomainOptions):
     shift: float = Field(0.3, description="how far the target lies from the source")
+    lend_source: bool = Field(True, description="lend labelled rows of the source")
+    unlabeled: bool = Field(True, description="lend the pool's rows without their labels")
     size: Literal["small", "large"] = Field("small", description="rows in the pool")
 
 
@@ -115,8 +117,19 @@ class Toy(Domain):
         pool = rows(300 if options.size == "small" else 900, 3 + 10 * context.data_seed, options.shift, prefix="pool")
         test = rows(400, 4 + 10 * context.data_seed, options.shift, prefix="test")
         return TargetTask(
-            "rings: source -> shifted", Classification(["in", "out"]), pool, test, {"dim": DIM}, {"data": "synthetic"}
+            "rings: source -> shifted",
+            Classification(["in", "out"]),
+            pool,
+            test,
+            {"dim": DIM},
+            {"data": "synthetic"},
+            unlabeled=pool.inputs if options.unlabeled else None,
         )
+
+    def source_rows(
+        self, source: SourceModel, options: ToyOptions, target: TargetTask, context: DomainContext
+    ) -> Examples | None:
+        return rows(500, 1, flip=source.name == "flipped") if options.lend_source else None
 
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
         return [Nearest()]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tlplat.cache import TensorCache, cache_root
 from tlplat.data.examples import Examples
+from tlplat.data.splits import draw_labels
+from tlplat.data.unlabeled import admit
 from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.features import FeatureStore
 from tlplat.model import SourceModel
@@ -30,14 +32,24 @@ class Toybench:
         return self.candidate(name, **settings).run(self.bench, Rows.all(self.labelled), [test], seed)
 
 
-def toybench(registry: Registry, source: str = "rings", labels: int = 40, steps: int = 60) -> Toybench:
+def toybench(
+    registry: Registry, source: str = "rings", labels: int = 40, steps: int = 60, bare: bool = False
+) -> Toybench:
+    """``bare``: no unlabelled and no source rows are at hand."""
     context = DomainContext(registry, cache_root())
     domain = registry.get("domains", "toy")()
     options = domain.Options()
     model = domain.source(source, options, context)
     target = domain.target(options, DataOptions(), model, context)
     store = FeatureStore(TensorCache(context.cache, context.warn), registry)
-    bench = Bench(target.task, registry, store, FitSettings(checkpoint_seconds=None), lambda rows: steps)
-    from tlplat.data.splits import draw_labels
-
-    return Toybench(bench, model, target, draw_labels(target.pool, labels, 0, target.task))
+    labelled = draw_labels(target.pool, labels, 0, target.task)
+    bench = Bench(
+        target.task,
+        registry,
+        store,
+        FitSettings(checkpoint_seconds=None),
+        lambda rows: steps,
+        unlabeled=None if bare else admit(target.unlabeled, None, labelled, target.test, "toy", 0).inputs,
+        source_rows=None if bare else domain.source_rows(model, options, target, context),
+    )
+    return Toybench(bench, model, target, labelled)

@@ -8,29 +8,19 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Batch, Examples, to_device
+from tlplat.data.order import RowOrder
 from tlplat.edits import Behaviour
 from tlplat.errors import ResourceError
 from tlplat.model import TransferModel, model_device
 from tlplat.tasks.base import Task
 
 
-class Batches:
-    """Row numbers of any step. An epoch is a permutation cut into equal parts, so no batch is tiny."""
+class Batches(RowOrder):
+    """The training rows and the order of their numbers."""
 
     def __init__(self, train: Examples, batch_size: int, seed: int) -> None:
-        self.train, self.seed = train, seed
-        self.per_epoch = max(1, round(len(train) / batch_size))
-        self._epoch = -1
-        self._parts: tuple[Tensor, ...] = ()
-
-    def index(self, step: int) -> Tensor:
-        """Row numbers (int64) of the step, the same whenever asked."""
-        epoch, part = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) & 0x7FFF_FFFF_FFFF_FFFF)
-            order = torch.randperm(len(self.train), generator=generator)
-            self._parts, self._epoch = torch.tensor_split(order, self.per_epoch), epoch
-        return self._parts[part]
+        super().__init__(len(train), batch_size, seed)
+        self.train = train
 
 
 class Gradients:
@@ -66,7 +56,7 @@ class Gradients:
                 )
 
     def _attempt(self, index: Tensor, train: Examples, behaviours: Sequence[Behaviour], seed: int) -> float:
-        for parameter in self.parameters:
+        for parameter in (*self.parameters, *(p for b in behaviours for p in b.parameters())):
             parameter.grad = None
         device = model_device(self.model)
         seed_default(seed, device)
@@ -86,6 +76,12 @@ class Gradients:
             share = len(rows) / len(index)
             (loss * share).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) * share
+        for behaviour in behaviours:
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
+                beside = behaviour.step_loss(self.model)
+            if beside is not None:
+                beside.backward()  # type: ignore[no-untyped-call]
+                total += float(beside.detach())
         return total
 
 

@@ -89,6 +89,10 @@ class DataTable(Table):
     )
     target: Text | None = Field(default=None, description="the column to predict")
     group: Text | None = Field(default=None, description="the column whose rows must not be split")
+    unlabeled: FilePath | None = Field(
+        default=None,
+        description="a file of unlabelled target rows to adapt to, such as more.fasta; default: the domain's own",
+    )
 
 
 class RunConfig(Table):

@@ -39,6 +39,8 @@ class DataOptions:
     """``header`` or a CSV of id,label (genomics), or a column's name."""
     target: str | None = None
     group: str | None = None
+    unlabeled: Path | None = None
+    """Rows without labels, which the core reads through :meth:`Domain.encode`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class TargetTask:
         preprocess: how raw rows became inputs (JSON), saved with the model for ``predict``.
         data_card: what the data are: sources, licence, citation, sizes, how split, checks made (JSON).
         unit: what the bootstrap resamples, in a word: ``row``, ``sequence cluster``, ``patient``.
+        unlabeled: rows of the target that may be adapted to without their labels, or None: the pool's inputs, say.
+            The core leaves out those that are labelled or test rows, and draws from many.
     """
 
     title: str
@@ -96,6 +100,7 @@ class TargetTask:
     preprocess: Mapping[str, Any]
     data_card: Mapping[str, Any]
     unit: str = "row"
+    unlabeled: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,8 @@ class Domain(ABC):
     """``--labels`` of the demo; None takes all rows."""
     tasks: ClassVar[Mapping[str, str]] = {}
     """Demo tasks by name, with a line of description."""
+    keeps_rows: ClassVar[bool] = True
+    """False where a saved model must not hold training rows or their features (patients): kNN is then refused."""
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Refuse bad data of the user's before a source is loaded or pretrained; default: :meth:`target` finds out."""
@@ -153,6 +160,15 @@ class Domain(ABC):
     @abstractmethod
     def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
         """Load or pretrain (and cache) the source; raises ModelError for an unknown or broken one."""
+
+    def source_rows(
+        self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
+    ) -> Examples | None:
+        """Labelled rows of the source, encoded as the target's are, for strategies that align the two; default: none.
+
+        Targets number the source's own labels. A few thousand rows suffice.
+        """
+        return None
 
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
         """The field's classical baselines for this task."""

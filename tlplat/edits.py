@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tlplat.athand import AtHand
 from tlplat.data.examples import Batch
 from tlplat.model import TransferModel
 from tlplat.plan import Ref
@@ -38,6 +39,13 @@ class Edit(ABC):
     def init(model: TransferModel, args: Mapping[str, Any], generator: torch.Generator) -> None:
         """Set the new weights; default: leave what ``build`` made."""
 
+    @staticmethod
+    def fit(model: TransferModel, args: Mapping[str, Any], rows: AtHand) -> None:
+        """Set what is learnt from rows and not by steps (statistics, prototypes); after all edits' ``init``, once.
+
+        The model is on its device; default: nothing.
+        """
+
 
 class Behaviour(ABC):
     """Something that acts on training steps; made anew for each phase with the plan's arguments."""
@@ -47,8 +55,21 @@ class Behaviour(ABC):
     def __init__(self, **args: Any) -> None:
         """Arguments of the plan's Ref; a subclass names its own."""
 
+    def lend(self, rows: AtHand) -> None:
+        """The fit's rows, unlabelled and source ones among them; called once, before ``setup``."""
+
     def setup(self, model: TransferModel, generator: torch.Generator) -> None:
         """Called before the phase's first step, and again before a resumed one's state is loaded."""
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """Weights of its own, trained with the model's at the phase's rate and saved in no model; after ``setup``.
+
+        ``state_dict`` must hold them, and ``load_state_dict`` must copy into the same parameters.
+        """
+        return ()
+
+    def begin_step(self, model: TransferModel, step: int, progress: float) -> None:
+        """Before each step: its number over the whole fit, and ``progress`` in [0, 1) over the phase."""
 
     def on_batch(self, batch: Batch, targets: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
         """The batch to train on instead (mixup)."""
@@ -56,6 +77,10 @@ class Behaviour(ABC):
 
     def loss(self, model: TransferModel, batch: Batch, outputs: Tensor) -> Tensor | None:
         """A scalar added to the task's loss, or None."""
+        return None
+
+    def step_loss(self, model: TransferModel) -> Tensor | None:
+        """A scalar over rows of the behaviour's own, added once a step however the batch is split for memory."""
         return None
 
     def on_step(self, model: TransferModel, progress: float) -> None:
@@ -77,6 +102,12 @@ def apply_edits(model: TransferModel, edits: Sequence[Ref], registry: Registry, 
         edit.build(model, args)
         edit.init(model, args, generator)
         model.edits.append(Ref(ref.name, args))
+
+
+def fit_edits(model: TransferModel, edits: Sequence[Ref], registry: Registry, rows: AtHand) -> None:
+    """Let each of the edits, applied before, learn what it learns from rows."""
+    for ref in edits:
+        registry.get("edits", ref.name).fit(model, ref.args, rows)
 
 
 def rebuild_edits(model: TransferModel, edits: Sequence[Ref], registry: Registry) -> None:

@@ -20,7 +20,7 @@ from tlplat.tomlfile import read, value
 if TYPE_CHECKING:
     from tlplat.domain import Domain
 
-PATHS = ("data.path", "out", "source", "data.labels_from")
+PATHS = ("data.path", "out", "source", "data.labels_from", "data.unlabeled")
 PLACEHOLDER = "?"
 """Stands for a missing domain while the rest is checked."""
 

@@ -90,7 +90,11 @@ def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[s
         "domain": config.domain,
         "task": stage.target.title,
         "source": stage.source.name,
-        "labels": {"train_and_validation": len(stage.labelled), "test": len(stage.target.test)},
+        "labels": {
+            "train_and_validation": len(stage.labelled),
+            "test": len(stage.target.test),
+            "unlabeled": 0 if stage.bench.unlabeled is None else len(stage.bench.unlabeled),
+        },
         "steps": stage.bench.steps(len(stage.labelled)),
         "candidates": plans,
         "skipped": stage.skipped,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tlplat.config import RunConfig, TrainOptions
 from tlplat.data.examples import Examples
 from tlplat.data.quality import check_quality
 from tlplat.data.splits import draw_labels
+from tlplat.data.unlabeled import MOST_ROWS, Admitted, admit, need_rows
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import Finding, UsageError
 from tlplat.features import FeatureStore
@@ -111,6 +112,9 @@ def prepare(
     target = domain.target(options, data, source, context)
     wanted = config.labels if config.labels is not None or data.path else domain.default_labels
     labelled = draw_labels(target.pool, wanted, config.data_seed, target.task)
+    unlabeled = _unlabeled(config, domain, target, labelled, context)
+    if unlabeled is not None:
+        target = replace(target, data_card={**target.data_card, "unlabeled": unlabeled.facts})
     bench = Bench(
         task=target.task,
         registry=registry,
@@ -119,10 +123,45 @@ def prepare(
         steps=steps_of(config.train),
         device=torch.device(config.device),
         warn=context.warn,
+        unlabeled=None if unlabeled is None else unlabeled.inputs,
+        source_rows=None if planted else _source_rows(domain, source, options, target, context),
+        keep_rows=domain.keeps_rows,
     )
     candidates, skipped = _candidates(config, domain, source, target, bench)
     quality = check_quality(labelled, target.test, target.task)
     return Stage(config, domain, source, target, labelled, bench, candidates, skipped, context, quality, planted)
+
+
+def _unlabeled(
+    config: RunConfig, domain: Domain, target: TargetTask, labelled: Examples, context: DomainContext
+) -> Admitted | None:
+    """The user's unlabelled rows, else the domain's own, without test and labelled rows; None where there is none."""
+    path = config.data.unlabeled
+    if path is not None:
+        ids, inputs = domain.encode(path, target.preprocess, context)
+        found = admit(inputs, ids, labelled, target.test, path.name, config.data_seed)
+        need_rows(found)
+    elif target.unlabeled is not None:
+        own = f"the {domain.name} domain"
+        found = admit(target.unlabeled, None, labelled, target.test, own, config.data_seed, MOST_ROWS)
+        if not len(found.inputs):
+            return None
+    else:
+        return None
+    if found.warning:
+        context.warn(found.warning)
+    return found
+
+
+def _source_rows(
+    domain: Domain, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
+) -> Examples | None:
+    """Labelled rows of the source where a loaded strategy would use them: reading them takes a while."""
+    registry = context.registry
+    loaded: list[type[Strategy]] = [registry.get("strategies", name) for name in registry.names("strategies")]
+    if not any("source_rows" in cls.requires | cls.uses for cls in loaded):
+        return None
+    return domain.source_rows(source, options, target, context)
 
 
 def set_threads(config: RunConfig) -> None:
@@ -182,7 +221,7 @@ def _candidates(
 ) -> tuple[list[Candidate], list[dict[str, str]]]:
     """Every strategy that fits, at the rate the user fixed where one is, then the baselines."""
     registry = bench.registry
-    task, same_labels = target.task.info(), heads_match(source.task, target.task.info())
+    task, same_labels = bench.task_info, heads_match(source.task, target.task.info())
     info = BackboneInfo.of(bench.store.backbone(source), same_labels)
     found: list[Candidate] = []
     skipped: list[dict[str, str]] = []

@@ -40,7 +40,9 @@ class Strategy(ABC):
 
     Class attributes:
         name: what users type. family: parameter, feature, structural (or baseline). paper: the citation.
-        requires: capabilities that the task must offer.
+        requires: capabilities that the task must offer, or the run's data: ``unlabeled`` (rows of the target without
+            labels), ``source_rows`` (labelled rows of the source), ``keep_rows`` (a model may hold training rows).
+        uses: what of these it uses where it is there, and does without where it is not.
         transfers: False only for baselines that use nothing of the source.
         extra: the pip extra that the strategy needs, or None.
     """
@@ -49,6 +51,7 @@ class Strategy(ABC):
     family: ClassVar[Family]
     paper: ClassVar[str]
     requires: ClassVar[frozenset[str]] = frozenset()
+    uses: ClassVar[frozenset[str]] = frozenset()
     transfers: ClassVar[bool] = True
 
     @abstractmethod
@@ -62,6 +65,8 @@ class Strategy(ABC):
     def unfit(self, task: TaskInfo, backbone: BackboneInfo) -> str | None:
         """Why the strategy cannot serve this task and backbone, in a sentence; None where it can."""
         missing = self.requires - task.offers
+        if "unlabeled" in missing:
+            return f"{self.name} needs unlabelled rows of the target: add --unlabeled FILE"
         if missing:
             return f"{self.name} needs a task that offers {', '.join(sorted(missing))}; {task.kind} does not"
         return None

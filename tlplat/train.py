@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tlplat.athand import AtHand
 from tlplat.batches import Batches, Gradients
 from tlplat.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tlplat.data.examples import Examples
@@ -76,6 +77,7 @@ def fit(
     keep_best: bool = False,
     stop_at: int | None = None,
     checkpoint: Path | None = None,
+    rows: AtHand | None = None,
     warn: Callable[[str], None] = lambda sentence: None,
     advance: Callable[[float], None] = lambda units: None,
 ) -> FitResult:
@@ -90,6 +92,7 @@ def fit(
             weights of least validation loss are the result.
         stop_at: end after this many steps of the schedule (an earlier fit's best step); None runs it to its end.
         checkpoint: folder for checkpoints; a valid one there is resumed from.
+        rows: what behaviours may look at besides; None lends them the training rows alone.
 
     Raises:
         NonFiniteError TL-NUM-NONFINITE: loss or gradient is NaN or infinite; nothing non-finite is ever saved.
@@ -97,6 +100,7 @@ def fit(
     """
     loop = _Loop(model, task, train, validation, keep_best, settings, seed, steps, checkpoint, warn)
     loop.stop_at = steps if stop_at is None else stop_at
+    loop.rows = rows or AtHand(task, train, seed=seed, batch_size=settings.batch_size)
     with torch.random.fork_rng(devices=[]):
         saved = load_checkpoint(checkpoint, warn) if checkpoint else None
         done = 0
@@ -119,6 +123,8 @@ def fit(
 
 class _Loop:
     """State of one fit, and one step of it."""
+
+    rows: AtHand
 
     def __init__(
         self,
@@ -159,19 +165,23 @@ class _Loop:
         saved: Checkpoint | None,
         advance: Callable[[float], None],
     ) -> None:
-        optimizer = make_optimizer(self.model, phase)
         behaviours = [registry.get("behaviours", b.name)(**b.args) for b in phase.behaviours]
         for k, behaviour in enumerate(behaviours):
+            behaviour.lend(self.rows)
             behaviour.setup(self.model, torch.Generator().manual_seed(_step_seed(self.seed, -1 - k)))
+        extra = [p for behaviour in behaviours for p in behaviour.parameters()]
+        optimizer = make_optimizer(self.model, phase, extra)
         self.step = start
         if saved is not None:
             self._restore(saved, optimizer, behaviours)
             advance(self.step - start)
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        parameters = [*(p for p in self.model.parameters() if p.requires_grad), *extra]
         loss = 0.0
         for step in range(self.step - start, length):
             rate = phase.learning_rate * _rate(step, length)
             try:
+                for behaviour in behaviours:
+                    behaviour.begin_step(self.model, start + step, step / length)
                 loss = self._step(optimizer, behaviours, parameters, rate, start + step)
                 for behaviour in behaviours:
                     behaviour.on_step(self.model, (step + 1) / length)

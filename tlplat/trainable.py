@@ -36,8 +36,11 @@ def set_trainable(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     return trainable
 
 
-def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) over the trainable parameters; the first matching group of the phase wins."""
+def make_optimizer(model: nn.Module, phase: Phase, extra: Sequence[nn.Parameter] = ()) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) over the trainable parameters; the first matching group of the phase wins.
+
+    ``extra`` are weights beside the model's (a domain discriminator), at the phase's rate and decay.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -46,6 +49,8 @@ def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
         scale = match.rate_scale if match else 1.0
         decay = phase.weight_decay if match is None or match.weight_decay is None else match.weight_decay
         groups.setdefault((scale, decay), []).append(parameter)
+    if extra:
+        groups.setdefault((1.0, phase.weight_decay), []).extend(extra)
     return torch.optim.AdamW(
         [
             {"params": params, "lr": phase.learning_rate, "rate_scale": scale, "weight_decay": decay}

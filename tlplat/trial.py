@@ -11,57 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from tlplat.bench import Bench, Rows
 from tlplat.data.examples import Examples
 from tlplat.domain import Baseline
-from tlplat.edits import apply_edits
 from tlplat.errors import PluginError
-from tlplat.features import FeatureStore, apply_in_batches
-from tlplat.model import BackboneInfo, SourceModel, TaskInfo, TransferModel
+from tlplat.measure import Measure
+from tlplat.model import BackboneInfo, SourceModel, TransferModel
 from tlplat.plan import Budget, TransferPlan, json_hash
-from tlplat.registry import Registry
+from tlplat.start import finish_model, multiply_adds, predict_rows, start_model
 from tlplat.strategy import Family, Strategy
 from tlplat.tasks.base import Task
-from tlplat.train import FitResult, FitSettings, fit
+from tlplat.train import FitResult, fit
 
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows ``index`` of ``examples``; features are cached for the whole of ``examples`` and indexed."""
-
-    examples: Examples
-    index: Tensor
-
-    @classmethod
-    def all(cls, examples: Examples) -> Rows:
-        return cls(examples, torch.arange(len(examples)))
-
-    def taken(self) -> Examples:
-        return self.examples.select(self.index)
-
-    @property
-    def targets(self) -> Tensor:
-        return self.examples.targets[self.index]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all trials of a run share.
-
-    Attributes:
-        steps: optimiser steps of a fit on ``n`` training rows.
-        fit_settings: of the training loop.
-    """
-
-    task: Task
-    registry: Registry
-    store: FeatureStore
-    fit_settings: FitSettings
-    steps: Callable[[int], int]
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    warn: Callable[[str], None] = lambda sentence: None
+__all__ = ["BaselineCandidate", "Bench", "Candidate", "Outcome", "Rows", "StrategyCandidate", "Trivial"]
 
 
 @dataclass
@@ -200,8 +163,8 @@ class StrategyCandidate(Candidate):
     def declare(self, bench: Bench, train: Rows) -> tuple[dict[str, Any], TransferPlan]:
         """What the strategy measures on the training rows, and its plan."""
         info = BackboneInfo.of(bench.store.backbone(self._source), self.has_source_head)
-        task = bench.task.info()
-        measured = self.strategy.measure(_Measure(bench, self._source, info, task, train))
+        task = bench.task_info
+        measured = self.strategy.measure(Measure(bench, self._source, info, task, train))
         budget = Budget(bench.steps(len(train.index)), bench.fit_settings.batch_size, len(train.index))
         return measured, self.strategy.plan(task, info, measured, budget)
 
@@ -234,10 +197,11 @@ class StrategyCandidate(Candidate):
             keep_best=keep_best,
             stop_at=stop_at,
             checkpoint=checkpoint,
+            rows=bench.at_hand(self._source, train, seed),
             warn=bench.warn,
             advance=advance,
         )
-        _finish(model, plan, bench, seed)
+        finish_model(model, plan, bench, seed)
         if plan.start == "fitted" and plan.frozen:
             result.trained_parameters = sum(p.numel() for p in model.head.parameters())
         return Outcome(
@@ -250,90 +214,3 @@ class StrategyCandidate(Candidate):
             inference_cost=multiply_adds(model, train),
             seconds=time.monotonic() - begin,
         )
-
-
-@dataclass
-class _Measure:
-    """:class:`tlplat.strategy.MeasureContext` over the training rows."""
-
-    bench: Bench
-    source: SourceModel
-    backbone: BackboneInfo
-    task: TaskInfo
-    rows: Rows
-
-    @property
-    def targets(self) -> Tensor:
-        return self.rows.targets
-
-    def depth_features(self) -> Sequence[Tensor]:
-        found = self.bench.store.depths(self.source, self.rows.examples.inputs)
-        return [z[self.rows.index] for z in found]
-
-    def probe_score(self, features: Tensor) -> float:
-        return self.bench.task.fit_head(features, self.targets, {}).validation_loss
-
-
-def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Rows, seed: int) -> TransferModel:
-    """The model before its first step: weights, then edits, then the head that ``plan.start`` asks for."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = source.build(bench.registry, random=plan.weights == "random")
-        model = TransferModel(backbone, bench.task.head(backbone.feature_dim))
-        generator = torch.Generator().manual_seed(seed)
-        apply_edits(model, plan.edits, bench.registry, generator)
-    model.to(bench.device)
-    if plan.start == "fresh":
-        return model
-    if plan.start == "source_head":
-        assert source.head is not None
-        _set_head(model, source.head["weight"], source.head["bias"])
-    else:
-        z = _start_features(model, plan, source, bench, train)
-        fitted = bench.task.fit_head(z, train.targets, plan.fit_options)
-        _set_head(model, fitted.weight, fitted.bias)
-    return model
-
-
-def _start_features(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, train: Rows) -> Tensor:
-    if not plan.edits and plan.weights == "source":
-        return bench.store.features(source, train.examples.inputs)[train.index]
-    return apply_in_batches(model.backbone, model.backbone, train.taken().inputs)
-
-
-def _set_head(model: TransferModel, weight: Tensor, bias: Tensor) -> None:
-    head = model.head
-    if not isinstance(head, nn.Linear) or head.weight.shape != weight.shape:
-        raise PluginError(
-            "TL-PLUGIN-CONTRACT",
-            f"the plan asks for a head of shape {tuple(weight.shape)}, but the edited model has {head}",
-            fix="let the strategy start from a fresh or fitted head where its edits change the features",
-        )
-    with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)
-
-
-def _finish(model: TransferModel, plan: TransferPlan, bench: Bench, seed: int) -> None:
-    apply_edits(model, plan.finish, bench.registry, torch.Generator().manual_seed(seed))
-    model.eval()
-
-
-def predict_rows(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, rows: Rows) -> np.ndarray:
-    """Decoded predictions; a frozen plan needs only the head on cached features."""
-    if plan.frozen and not plan.edits and plan.weights == "source":
-        z = bench.store.features(source, rows.examples.inputs)[rows.index].to(bench.device)
-        with torch.no_grad():
-            return bench.task.decode(model.head(z))
-    return bench.task.decode(apply_in_batches(model, model, rows.examples.inputs.select(rows.index)))
-
-
-def multiply_adds(model: TransferModel, rows: Rows) -> float:
-    """Multiply-adds of one row's forward (half of torch's flop count)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    batch = rows.examples.inputs.take(rows.index[:1])
-    with torch.no_grad(), counter:
-        model(batch)
-    return counter.get_total_flops() / 2

@@ -18,6 +18,7 @@ Examples:
   tlplat run --domain genomics
   tlplat run --domain genomics --strategy linear_probe,full_ft --seeds 3 --labels 200
   tlplat run --domain genomics --data train.fasta --labels-from labels.csv --out my-run
+  tlplat run --domain genomics --data train.fasta --labels-from labels.csv --unlabeled more.fasta
   tlplat run -c run.toml --set train.epochs=5 --dry-run
   tlplat run --domain genomics --require 'auroc>=0.9' --require no-negative-transfer
 

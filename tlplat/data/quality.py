@@ -65,13 +65,14 @@ def _classes(part: Examples, task: Task) -> dict[str, int]:
 
 def _duplicates(labelled: Examples, test: Examples) -> tuple[int, list[tuple[str, str]]]:
     """How many labelled rows repeat an earlier one, and (labelled id, test id) of equal inputs."""
-    ours = _row_digests(labelled.inputs)
+    ours = row_digests(labelled.inputs)
     first = {digest: labelled.ids[i] for i, digest in reversed(list(enumerate(ours)))}
-    across = [(first[d], test.ids[i]) for i, d in enumerate(_row_digests(test.inputs)) if d in first]
+    across = [(first[d], test.ids[i]) for i, d in enumerate(row_digests(test.inputs)) if d in first]
     return sum(n - 1 for n in Counter(ours).values()), across
 
 
-def _row_digests(inputs: Inputs, batch: int = 1024) -> list[bytes]:
+def row_digests(inputs: Inputs, batch: int = 1024) -> list[bytes]:
+    """A digest of each row's content: equal rows, equal digests."""
     out: list[bytes] = []
     for start in range(0, len(inputs), batch):
         taken = inputs.take(torch.arange(start, min(start + batch, len(inputs))))

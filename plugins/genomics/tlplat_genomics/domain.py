@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tlplat.assets import Asset
-from tlplat.data.examples import Inputs
+from tlplat.data.examples import Examples, Inputs
 from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
 from tlplat.errors import ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
@@ -21,7 +21,7 @@ from tlplat_genomics.baselines import KmerLogistic, OneHotLogistic, OpenFrameLog
 from tlplat_genomics.demo import data_card, demo_genome, examples
 from tlplat_genomics.labels import encode_labels
 from tlplat_genomics.preprocess import Preprocess
-from tlplat_genomics.sources import pretrained_on_e_coli
+from tlplat_genomics.sources import e_coli_windows, pretrained_on_e_coli, source_name
 from tlplat_genomics.split import split_windows
 from tlplat_genomics.strict import Limits
 from tlplat_genomics.tiara import load_tiara
@@ -109,7 +109,7 @@ class GenomicsDomain(Domain):
             )
         title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
         saved = {**settled.to_json(), "sequence_column": options.sequence, "max_data_mb": options.max_data_mb}
-        return TargetTask(title, task, pool, test, saved, card, "sequence cluster")
+        return TargetTask(title, task, pool, test, saved, card, "sequence cluster", unlabeled=pool.inputs)
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data, labels and split, before a source is loaded or pretrained."""
@@ -134,15 +134,26 @@ class GenomicsDomain(Domain):
         genome = demo_genome(options.target_organism, context)
         windows = make(genome, context.data_seed)
         split = split_windows(windows, TEST_SHARE, context.data_seed)
+        pool = examples(windows, split, ~split.test)
         return TargetTask(
             title=f"{options.task}: {source.name} -> {ORGANISMS[options.target_organism].title}",
             task=Classification(labels=labels),
-            pool=examples(windows, split, ~split.test),
+            pool=pool,
             test=examples(windows, split, split.test),
             preprocess={**settled.to_json(), "task": options.task},
             data_card=data_card(genome, options.task, windows, split),
             unit="sequence cluster",
+            unlabeled=pool.inputs,
         )
+
+    def source_rows(
+        self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
+    ) -> Examples | None:
+        """E. coli's windows of the task, for a source that was pretrained on them and windows of that length."""
+        length = WINDOWS[options.task][2]
+        if source.name != source_name(options.task, options.backbone) or target.preprocess["length"] != length:
+            return None
+        return e_coli_windows(options.task, context)
 
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
         """k-mer and one-hot logistic regression; for coding also open reading frames."""

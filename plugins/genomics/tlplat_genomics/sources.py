@@ -48,6 +48,27 @@ RECIPES = {
 BEST_BACKBONE = {"start-site": "cnn", "coding": "codon"}
 
 
+MOST_LENT = 4096
+"""So many windows of the source are lent to strategies that align source and target."""
+
+
+def source_name(task: str, backbone: str) -> str:
+    """The name of the source that was pretrained for the task."""
+    return f"{SOURCE_ORGANISM}-{task}-{BEST_BACKBONE[task] if backbone == 'auto' else backbone}"
+
+
+def e_coli_windows(task: str, context: DomainContext) -> Examples:
+    """Windows of E. coli with the task's labels, as many of each as the genome has, at most 4096, evenly spaced."""
+    make, _, _ = WINDOWS[task]
+    windows = make(demo_genome(SOURCE_ORGANISM, context), WINDOW_SEED)
+    kept = np.unique(np.linspace(0, len(windows) - 1, MOST_LENT).astype(np.int64))
+    return Examples(
+        TensorInputs(torch.from_numpy(windows.tokens[kept])),
+        torch.from_numpy(windows.labels[kept]),
+        [windows.ids[i] for i in kept.tolist()],
+    )
+
+
 def pretrained_on_e_coli(task: str, backbone: str, context: DomainContext) -> SourceModel:
     """Train (or take from the cache) the backbone on E. coli's windows; a tenth of them, by region, validates."""
     kind = BEST_BACKBONE[task] if backbone == "auto" else backbone
@@ -57,7 +78,7 @@ def pretrained_on_e_coli(task: str, backbone: str, context: DomainContext) -> So
     split = split_windows(windows, VALIDATION_SHARE, WINDOW_SEED)
     organism = ORGANISMS[SOURCE_ORGANISM]
     return pretrain(
-        f"{SOURCE_ORGANISM}-{task}-{kind}",
+        source_name(task, kind),
         recipe.base,
         _augmented(examples(windows, split, ~split.test), recipe.copies),
         examples(windows, split, split.test),

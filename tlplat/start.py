@@ -1,0 +1,81 @@
+"""A trial's model before its first step, and what is asked of it after the last one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tlplat.bench import Bench, Rows
+from tlplat.edits import apply_edits, fit_edits
+from tlplat.errors import PluginError
+from tlplat.features import apply_in_batches
+from tlplat.model import SourceModel, TransferModel
+from tlplat.plan import TransferPlan
+
+
+def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Rows, seed: int) -> TransferModel:
+    """The model before its first step: weights, then edits, then the head that ``plan.start`` asks for."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = source.build(bench.registry, random=plan.weights == "random")
+        model = TransferModel(backbone, bench.task.head(backbone.feature_dim))
+        generator = torch.Generator().manual_seed(seed)
+        apply_edits(model, plan.edits, bench.registry, generator)
+    model.to(bench.device)
+    fit_edits(model, model.edits, bench.registry, bench.at_hand(source, train, seed))
+    if plan.start == "fresh":
+        return model
+    if plan.start == "source_head":
+        assert source.head is not None
+        _set_head(model, source.head["weight"], source.head["bias"])
+    else:
+        z = _start_features(model, plan, source, bench, train)
+        fitted = bench.task.fit_head(z, train.targets, plan.fit_options)
+        _set_head(model, fitted.weight, fitted.bias)
+    return model
+
+
+def _start_features(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, train: Rows) -> Tensor:
+    if not plan.edits and plan.weights == "source":
+        return bench.store.features(source, train.examples.inputs)[train.index]
+    return apply_in_batches(model.backbone, model.backbone, train.taken().inputs)
+
+
+def _set_head(model: TransferModel, weight: Tensor, bias: Tensor) -> None:
+    head = model.head
+    if not isinstance(head, nn.Linear) or head.weight.shape != weight.shape:
+        raise PluginError(
+            "TL-PLUGIN-CONTRACT",
+            f"the plan asks for a head of shape {tuple(weight.shape)}, but the edited model has {head}",
+            fix="let the strategy start from a fresh or fitted head where its edits change the features",
+        )
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+
+
+def finish_model(model: TransferModel, plan: TransferPlan, bench: Bench, seed: int) -> None:
+    """Edits after training, and eval mode."""
+    apply_edits(model, plan.finish, bench.registry, torch.Generator().manual_seed(seed))
+    model.eval()
+
+
+def predict_rows(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, rows: Rows) -> np.ndarray:
+    """Decoded predictions; a frozen plan needs only the head on cached features."""
+    if plan.frozen and not plan.edits and plan.weights == "source":
+        z = bench.store.features(source, rows.examples.inputs)[rows.index].to(bench.device)
+        with torch.no_grad():
+            return bench.task.decode(model.head(z))
+    return bench.task.decode(apply_in_batches(model, model, rows.examples.inputs.select(rows.index)))
+
+
+def multiply_adds(model: TransferModel, rows: Rows) -> float:
+    """Multiply-adds of one row's forward (half of torch's flop count)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    batch = rows.examples.inputs.take(rows.index[:1])
+    with torch.no_grad(), counter:
+        model(batch)
+    return counter.get_total_flops() / 2
