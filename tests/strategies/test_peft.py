@@ -13,9 +13,10 @@ from workbench import toybench
 from tlplat.edits import apply_edits, rebuild_edits
 from tlplat.model import BackboneInfo, ModuleInfo
 from tlplat.plan import Budget, Ref
+from tlplat.start import start_model
 from tlplat.strategies.injection import peft_layers
 from tlplat.trainable import set_trainable
-from tlplat.trial import Rows, start_model
+from tlplat.trial import Rows
 
 METHODS = ["adapter", "dora", "ia3", "lora"]
 FITS = {
