@@ -70,7 +70,7 @@ def test_with_a_hold_out_the_final_fit_takes_the_steps_that_validation_chose(reg
     assert made.fold_count == 1
     validated = made.validate(bench.candidate("full_ft", learning_rate=1e-2), 0)
     assert validated.record["validation"]["rows"] == 48
-    best = validated.record["validation"]["best_step"]
+    [best] = validated.record["validation"]["decision"]["stop_at"]
     assert 0 < best <= 80
     final = made.finish(validated)
     assert final.record["steps"] == best

@@ -93,6 +93,9 @@ class Behaviour(ABC):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave."""
 
+    def close(self, model: TransferModel) -> None:
+        """After the phase, also one that failed: take off what :meth:`setup` hung on the model."""
+
 
 def apply_edits(model: TransferModel, edits: Sequence[Ref], registry: Registry, generator: torch.Generator) -> None:
     """Resolve, build and initialise each edit in order, and record it in ``model.edits``."""

@@ -26,6 +26,9 @@ class Backbone(nn.Module, ABC):
     code_version: ClassVar[int] = 1
     """Raise it when the forward changes: it is part of the feature cache's key."""
 
+    channel_dim: ClassVar[int] = -1
+    """The dimension of a block's output that holds channels: 1 where maps are (rows, channels, height, width)."""
+
     blocks: nn.ModuleDict
 
     @abstractmethod
@@ -112,6 +115,8 @@ class BackboneInfo:
     parameters: int
     has_source_head: bool = False
     """The source's own head predicts exactly the target's labels."""
+    parameter_names: tuple[str, ...] = ()
+    """Of all parameters, such as ``backbone.blocks.conv2.bias``."""
 
     @property
     def feature_dim(self) -> int:
@@ -136,6 +141,7 @@ class BackboneInfo:
             modules=modules,
             parameters=sum(p.numel() for p in backbone.parameters()),
             has_source_head=has_source_head,
+            parameter_names=tuple(f"backbone.{name}" for name, _ in backbone.named_parameters()),
         )
 
 

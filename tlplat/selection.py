@@ -17,8 +17,9 @@ from torch import Tensor
 
 from tlplat.data.examples import Examples
 from tlplat.data.splits import FOLDS, Fold, folds, partition
+from tlplat.members import Decision
 from tlplat.storage import read_json, read_tensors, write_json, write_tensors, write_text
-from tlplat.trial import Bench, Candidate, Outcome, Rows
+from tlplat.trial import Bench, Candidate, Outcome, Rows, settle
 
 
 @dataclass(frozen=True)
@@ -192,13 +193,14 @@ class Search:
         made = self._folds(seed)
         outcomes = [self._fit_fold(candidate, seed, number, fold, folder) for number, fold in enumerate(made)]
         index = torch.cat([fold.validation for fold in made])
-        predictions = np.concatenate([o.predictions[0] for o in outcomes])
+        decision, parts = settle(outcomes, [len(fold.validation) for fold in made])
+        predictions = np.concatenate(parts)
         score = self._score(index, predictions)
-        self._write(folder, outcomes, index, predictions, score)
+        self._write(folder, outcomes, index, predictions, score, decision)
         return Validated(candidate, seed, folder, read_json(folder / "metrics.json"))
 
     def finish(self, validated: Validated, keep: Callable[[Outcome], None] | None = None) -> Final:
-        """Refit on all labelled rows, for as many steps as validation chose, and predict the test rows.
+        """Refit on all labelled rows, as validation decided, and predict the test rows.
 
         ``keep`` is given the fit with its model before the trial counts as finished. A finished one is read back.
         """
@@ -210,7 +212,7 @@ class Search:
                 Rows.all(self.labelled),
                 [Rows.all(self.test)],
                 validated.seed,
-                stop_at=record["validation"]["best_step"],
+                decision=_decision(record),
                 checkpoint=folder / "checkpoint" / "final",
             )
             if keep is not None:
@@ -234,7 +236,7 @@ class Search:
                     Rows(self.labelled, fold.train),
                     [Rows.all(self.test)],
                     validated.seed,
-                    stop_at=record["validation"]["best_step"],
+                    decision=_decision(record),
                 )
                 scores.append(_or_none(self._test_score(outcome)))
                 self.advance(1)
@@ -282,21 +284,26 @@ class Search:
         return float(self.bench.task.metrics[0](targets, predictions)[0])
 
     def _write(
-        self, folder: Path, outcomes: Sequence[Outcome], index: Tensor, predictions: np.ndarray, score: float
+        self,
+        folder: Path,
+        outcomes: Sequence[Outcome],
+        index: Tensor,
+        predictions: np.ndarray,
+        score: float,
+        decision: Decision | None,
     ) -> None:
         events = [{"fold": i, **point} for i, o in enumerate(outcomes) for point in o.result.curve]
         if events:
             write_text(folder / "events.jsonl", "".join(json.dumps(e) + "\n" for e in events))
         write_tensors(folder / "validation.safetensors", {"rows": index, "predictions": torch.from_numpy(predictions)})
         write_json(folder / "timing.json", {"validation_seconds": sum(o.seconds for o in outcomes)})
-        steps = outcomes[0].result.best_step if len(outcomes) == 1 else None
         metric = self.bench.task.metrics[0].name
         validation = {
             "metric": metric,
             "score": _or_none(score),
             "rows": len(index),
             "folds": len(outcomes),
-            "best_step": steps,
+            "decision": None if decision is None else decision.to_json(),
         }
         write_json(folder / "metrics.json", {"validation": validation, **_costs(outcomes[0])})
 
@@ -305,6 +312,12 @@ def _read_final(validated: Validated) -> Final:
     tensors, _ = read_tensors(validated.folder / "test.safetensors")
     record = read_json(validated.folder / "metrics.json")
     return Final(validated, tensors["predictions"].numpy(), record)
+
+
+def _decision(record: dict[str, Any]) -> Decision | None:
+    """What validation decided, as metrics.json tells it."""
+    document = record["validation"]["decision"]
+    return None if document is None else Decision.from_json(document)
 
 
 def _costs(outcome: Outcome) -> dict[str, Any]:

@@ -33,6 +33,19 @@ class MeasureContext(Protocol):
     def probe_score(self, features: Tensor) -> float:
         """Cross-validated mean loss a row of the task's ``fit_head`` on ``features`` (n, d): lower is better."""
 
+    def gradient_norms(self) -> Mapping[str, tuple[float, float]]:
+        """For each of the backbone's parameters: norm of the mean loss's gradient, and norm of the weights.
+
+        Taken in eval mode at the source's weights, with the source's head where labels match, else with a fitted one.
+        """
+
+    def channel_effects(self) -> Mapping[str, Sequence[float]]:
+        """For each block, by how much the mean loss rises, to first order, when a channel of its output is zero.
+
+        The model is that of :meth:`gradient_norms`. The rise is minus the channel's sum of activation times gradient
+        (Molchanov et al. 2017): one backward pass where ablation takes a forward pass a channel.
+        """
+
 
 @dataclass(frozen=True)
 class Strategy(ABC):

@@ -169,6 +169,22 @@ class _Loop:
         for k, behaviour in enumerate(behaviours):
             behaviour.lend(self.rows)
             behaviour.setup(self.model, torch.Generator().manual_seed(_step_seed(self.seed, -1 - k)))
+        try:
+            self._run_steps(number, phase, start, length, behaviours, saved, advance)
+        finally:
+            for behaviour in behaviours:
+                behaviour.close(self.model)
+
+    def _run_steps(
+        self,
+        number: int,
+        phase: Phase,
+        start: int,
+        length: int,
+        behaviours: Sequence[Behaviour],
+        saved: Checkpoint | None,
+        advance: Callable[[float], None],
+    ) -> None:
         extra = [p for behaviour in behaviours for p in behaviour.parameters()]
         optimizer = make_optimizer(self.model, phase, extra)
         self.step = start

@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 
 from tlplat.bench import Bench, Rows
+from tlplat.combine import choose, pooled
 from tlplat.data.examples import Examples
 from tlplat.domain import Baseline
 from tlplat.errors import PluginError
 from tlplat.measure import Measure
+from tlplat.members import Decision, Scored, train_members
 from tlplat.model import BackboneInfo, SourceModel, TransferModel
 from tlplat.plan import Budget, TransferPlan, json_hash
 from tlplat.start import finish_model, multiply_adds, predict_rows, start_model
 from tlplat.strategy import Family, Strategy
 from tlplat.tasks.base import Task
-from tlplat.train import FitResult, fit
+from tlplat.train import FitResult
 
-__all__ = ["BaselineCandidate", "Bench", "Candidate", "Outcome", "Rows", "StrategyCandidate", "Trivial"]
+__all__ = ["BaselineCandidate", "Bench", "Candidate", "Outcome", "Rows", "StrategyCandidate", "Trivial", "settle"]
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Outcome:
         model: the fitted model, or None for a baseline.
         plan, measured: what the strategy declared and measured (JSON); empty for a baseline.
         result: the loop's account. inference_cost: multiply-adds a row. seconds: wall time.
+        decision: what validation decided about steps and members; None where nothing was trained.
+        scored: what there was to choose among, on the validation rows.
     """
 
     predictions: list[np.ndarray]
@@ -43,6 +47,8 @@ class Outcome:
     plan: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
     result: FitResult = field(default_factory=FitResult)
+    decision: Decision | None = None
+    scored: Sequence[Scored] = ()
     total_parameters: int = 0
     inference_cost: float = 0.0
     seconds: float = 0.0
@@ -78,14 +84,14 @@ class Candidate(ABC):
         *,
         validation: Rows | None = None,
         keep_best: bool = False,
-        stop_at: int | None = None,
+        decision: Decision | None = None,
         checkpoint: Path | None = None,
         advance: Callable[[float], None] = lambda units: None,
     ) -> Outcome:
         """Fit on ``train`` and predict ``others``.
 
-        ``validation`` is scored on the way; ``keep_best`` keeps the weights of its least loss, ``stop_at`` ends the
-        schedule at the step that an earlier fit found best.
+        ``validation`` is scored on the way; ``keep_best`` keeps the weights of its least loss. ``decision`` is what
+        the validation of an earlier fit decided: where schedules end, and which members make the model.
         """
 
 
@@ -177,16 +183,16 @@ class StrategyCandidate(Candidate):
         *,
         validation: Rows | None = None,
         keep_best: bool = False,
-        stop_at: int | None = None,
+        decision: Decision | None = None,
         checkpoint: Path | None = None,
         advance: Callable[[float], None] = lambda units: None,
     ) -> Outcome:
         begin = time.monotonic()
         measured, plan = self.declare(bench, train)
         model = start_model(self._source, plan, bench, train, seed)
-        result = fit(
+        trained = train_members(
             model,
-            plan.phases,
+            plan,
             train.taken(),
             bench.task,
             steps=bench.steps(len(train.index)),
@@ -195,13 +201,14 @@ class StrategyCandidate(Candidate):
             registry=bench.registry,
             validation=validation.taken() if validation is not None else None,
             keep_best=keep_best,
-            stop_at=stop_at,
+            decision=decision,
             checkpoint=checkpoint,
             rows=bench.at_hand(self._source, train, seed),
             warn=bench.warn,
             advance=advance,
         )
         finish_model(model, plan, bench, seed)
+        result = trained.result
         if plan.start == "fitted" and plan.frozen:
             result.trained_parameters = sum(p.numel() for p in model.head.parameters())
         return Outcome(
@@ -210,7 +217,30 @@ class StrategyCandidate(Candidate):
             plan.to_json(),
             dict(measured),
             result,
+            None if plan.frozen else trained.decision,
+            trained.scored,
             total_parameters=sum(p.numel() for p in model.parameters()),
             inference_cost=multiply_adds(model, train),
             seconds=time.monotonic() - begin,
         )
+
+
+def settle(outcomes: Sequence[Outcome], rows: Sequence[int]) -> tuple[Decision | None, list[np.ndarray]]:
+    """What the validation of all folds decides together, and each fold's predictions of its own validation rows.
+
+    A fold is predicted with what the *other* folds would choose, so that a choice is never scored on the rows that it
+    was made on; the decision for the final fit is that of all. One fold alone has its own choice.
+
+    Args:
+        outcomes: one a fold, with the validation rows' predictions first. rows: validation rows of each.
+    """
+    own = outcomes[0].decision
+    if len(outcomes) == 1 or own is None or not outcomes[0].scored:
+        return own, [o.predictions[0] for o in outcomes]
+    losses = [(n, {s.option: s.loss for s in o.scored}) for n, o in zip(rows, outcomes, strict=True)]
+    combine = outcomes[0].plan["combine"]
+    predictions = []
+    for i, outcome in enumerate(outcomes):
+        chosen = choose(combine, pooled(losses[:i] + losses[i + 1 :]))
+        predictions.append(next(s.predictions for s in outcome.scored if s.option == chosen))
+    return Decision(own.stop_at, choose(combine, pooled(losses))), predictions

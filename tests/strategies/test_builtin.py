@@ -14,15 +14,23 @@ from tlplat.trial import Rows
 
 NAMES = [
     "adapter",
+    "bitfit",
+    "bss",
+    "delta",
+    "discriminative",
     "dora",
     "full_ft",
+    "greedy_soup",
     "ia3",
     "l2sp",
     "linear_probe",
     "lora",
     "lp_ft",
+    "norm_tune",
     "scratch",
+    "surgical",
     "truncate",
+    "wise_ft",
     "zero_shot",
 ]
 
@@ -120,10 +128,11 @@ def test_every_strategy_tries_its_own_rates_unless_one_is_fixed(registry):
 
 def test_plans_depend_on_declared_values_only(registry):
     info = BackboneInfo("b", ("x", "y"), (4, 4), {"backbone.blocks.x": ModuleInfo("Linear", parameters=20)}, 20, True)
+    measured = {"depth": 1, "block": "x", "attention": {"y": [0.5, 0.5]}}
     task = toybench(registry).target.task.info()
     for name in NAMES:
         strategy = registry.get("strategies", name)()
-        plan = strategy.plan(task, info, {"depth": 1}, Budget(10, 8, 20))
-        assert plan == strategy.plan(task, info, {"depth": 1}, Budget(10, 8, 20))
+        plan = strategy.plan(task, info, measured, Budget(10, 8, 20))
+        assert plan == strategy.plan(task, info, measured, Budget(10, 8, 20))
         assert strategy.paper
         assert strategy.summary()

@@ -81,4 +81,6 @@ def _candidate(candidate: dict[str, Any]) -> dict[str, Any]:
     edits = [edit["name"] for edit in plan.get("edits", ())]
     said = [f"{len(plan['phases'])} phase(s)"] if plan.get("phases") else []
     said += [f"edits {', '.join(edits)}"] if edits else []
+    members, combine = plan.get("members", ()), plan.get("combine", "none")
+    said += [f"{len(members)} member(s), {combine}"] if len(members) > 1 or combine != "none" else []
     return {**candidate, "plan": "; ".join(said)}

@@ -1,4 +1,4 @@
-"""The learning rates that a fine-tuning strategy tries: rates decide more than names, so each gets the same three."""
+"""What fine-tuning strategies share: the learning rates that each tries (rates decide more than names), and starts."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def over_rates(strategy: S, rates: Sequence[float] = RATES) -> list[S]:
 def reused_head(backbone: BackboneInfo) -> Literal["source_head", "fresh"]:
     """Start from the source's own head where label spaces match."""
     return "source_head" if backbone.has_source_head else "fresh"
+
+
+def solved_head(backbone: BackboneInfo) -> Literal["source_head", "fitted"]:
+    """Start from the source's own head where label spaces match, else from one solved on frozen features."""
+    return "source_head" if backbone.has_source_head else "fitted"
