@@ -55,7 +55,7 @@ class Measure:
                 each = (output.detach() * gradient).movedim(dim, 0).flatten(1).sum(dim=1).double().cpu()
                 effects[name] = effects.get(name, torch.zeros_like(each)) - each
 
-            output.register_hook(add)
+            output.register_hook(add)  # type: ignore[no-untyped-call]
 
         for name, block in model.backbone.blocks.items():
             block.register_forward_hook(lambda _, __, output, name=name: watch(name, output))
