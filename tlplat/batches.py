@@ -48,7 +48,7 @@ class Gradients:
                     raise
                 rows = -(-len(index) // self.parts)
                 if rows <= 1 or self.task.loss_unit == "set":
-                    raise _no_memory(rows, self.task.loss_unit) from error
+                    raise no_memory(rows, self.task.loss_unit) from error
                 self.parts *= 2
                 self.warn(
                     f"out of memory: rows computed at once go from batch {rows} -> {-(-len(index) // self.parts)}; "
@@ -100,7 +100,8 @@ def out_of_memory(error: BaseException) -> bool:
     return "can't allocate memory" in text or "not enough memory" in text
 
 
-def _no_memory(rows: int, unit: str) -> ResourceError:
+def no_memory(rows: int, unit: str) -> ResourceError:
+    """The error of ``rows`` that cannot be made fewer, for a loss over each ``row`` or over the ``set``."""
     what = "a loss over a set, which cannot be split" if unit == "set" else "a batch of 1 row"
     return ResourceError(
         "TL-OOM",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from tlplat.cache import TensorCache
 from tlplat.data.examples import Examples, Inputs
 from tlplat.model import Backbone, SourceModel
 from tlplat.progress import Reporter
@@ -69,6 +71,11 @@ class DomainContext:
     dry: bool = False
     report: Reporter = field(default_factory=Reporter)
     warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def tensors(self) -> TensorCache:
+        """What is computed and kept below ``cache``."""
+        return TensorCache(self.cache, self.warn)
 
     def warn(self, sentence: str) -> None:
         """Keep a sentence for the report, once."""

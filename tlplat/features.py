@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from tlplat.batches import no_memory, out_of_memory
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Batch, Inputs, state_digest, to_device
 from tlplat.model import Backbone, SourceModel, model_device
@@ -24,19 +25,32 @@ def apply_in_batches(
     """``function`` over all rows with ``module`` in eval mode: (n, ...) float32 on the CPU.
 
     Every batch but the last has the same size, and a row's result does not depend on its neighbours' content.
+    Where memory runs out, all rows are computed again in batches of half the size.
+
+    Raises:
+        ResourceError TL-OOM: a single row does not fit.
     """
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
-    device = model_device(module)
     try:
-        parts = [
-            function(to_device(inputs.take(torch.arange(i, min(i + batch_size, len(inputs)))), device)).float().cpu()
-            for i in range(0, len(inputs), batch_size)
-        ]
+        while True:
+            try:
+                return _in_batches(function, model_device(module), inputs, batch_size)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if batch_size == 1:
+                    raise no_memory(1, "row") from error
+            batch_size //= 2
     finally:
         for m, training in modes:
             m.training = training
-    return torch.cat(parts)
+
+
+def _in_batches(function: Callable[[Batch], Tensor], device: torch.device, inputs: Inputs, batch_size: int) -> Tensor:
+    starts = range(0, len(inputs), batch_size)
+    rows = [torch.arange(i, min(i + batch_size, len(inputs))) for i in starts]
+    return torch.cat([function(to_device(inputs.take(r), device)).float().cpu() for r in rows])
 
 
 @dataclass

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from tlplat.cache import TensorCache
 from tlplat.data.examples import Examples, state_digest
 from tlplat.domain import DomainContext
 from tlplat.features import apply_in_batches
@@ -103,7 +102,7 @@ def pretrain(
         )
         save_source(folder, source)
 
-    cache = TensorCache(context.cache, context.warn)
+    cache = context.tensors
     if context.dry and not cache.has_folder("sources", key):
         context.warn(f"the source {name} is not in the cache: a run pretrains it first ({steps} steps)")
         blank = factory(**base.args)

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from tlplat import plugins
-from tlplat.cache import TensorCache, cache_root
+from tlplat.cache import cache_root
 from tlplat.config import RunConfig, TrainOptions
 from tlplat.data.examples import Examples
 from tlplat.data.quality import check_quality
@@ -118,7 +118,7 @@ def prepare(
     bench = Bench(
         task=target.task,
         registry=registry,
-        store=FeatureStore(TensorCache(context.cache, context.warn), registry, torch.device(config.device)),
+        store=FeatureStore(context.tensors, registry, torch.device(config.device)),
         fit_settings=_fit_settings(config.train),
         steps=steps_of(config.train),
         device=torch.device(config.device),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,37 @@ def test_a_warm_cache_needs_no_network_and_resume_of_a_complete_run_reads_it(rea
     assert all(a["seeds"][0]["test"] == b["seeds"][0]["test"] for a, b in pairs)
     resumed = tlplat("resume", "run", "--json", cwd=folder)
     assert resumed.document["verdict"] == report["verdict"]
+
+
+def outcome_files(run: Path) -> dict[str, bytes]:
+    """Everything that a result is: scores, predictions, plans, model (no clock, no path)."""
+    names = ("metrics.json", "plan.json", "measured.json", "events.jsonl", "search.json", "structure.json")
+    found = sorted(p for p in run.rglob("*") if p.is_file() and (p.name in names or p.suffix == ".safetensors"))
+    return {str(p.relative_to(run)): p.read_bytes() for p in found}
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.parametrize("files", [3, 30])
+def test_a_killed_run_resumes_to_the_bytes_of_an_uninterrupted_one(real_run, files):
+    """SIGKILL once so many JSON files are written: in the first trials, and later on."""
+    folder, _ = real_run
+    out = folder / f"killed-{files}"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tlplat", "run", "--domain", "genomics", *QUICK, "--out", str(out)],
+        cwd=folder,
+        env={**os.environ, "TLPLAT_CACHE_DIR": str(REAL_CACHE)},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while child.poll() is None and len(list(out.rglob("trials/**/*.json"))) < files:
+        time.sleep(0.005)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    outcome = tlplat("resume", str(out), cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert outcome_files(out) == outcome_files(folder / "run")
+    assert not [p for p in out.rglob("*") if ".tmp" in p.name]
 
 
 def test_a_cold_cache_without_network_says_what_to_do(tmp_path):

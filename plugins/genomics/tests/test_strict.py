@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import subprocess
 import sys
+import tarfile
 import zlib
 
 import pytest
@@ -110,3 +112,32 @@ def test_missing_file(tmp_path):
     error = refused(tmp_path / "none.fa")
     assert error.code == "TL-DATA-READ"
     assert "none.fa" in str(error)
+
+
+def test_a_tar_archive_is_not_unpacked(write, tmp_path):
+    """Whatever its members point at: a parent folder, an absolute path, a link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("../x.fasta", "/etc/x.fasta"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        archive.addfile(link)
+    before = sorted(tmp_path.parent.rglob("*.fasta"))
+    for name, data in (("a.fasta", buffer.getvalue()), ("b.fasta.gz", gzip.compress(buffer.getvalue()))):
+        error = refused(write(name, data))
+        assert (error.code, error.exit_code) == ("TL-DATA-PATH", 3)
+        assert "members" in error.message
+    assert sorted(tmp_path.parent.rglob("*.fasta")) == sorted([*before, tmp_path / "a.fasta"])
+
+
+def test_links_that_form_a_loop_and_folders(tmp_path):
+    (tmp_path / "loop.fasta").symlink_to("loop.fasta")
+    error = refused(tmp_path / "loop.fasta")
+    assert error.code == "TL-DATA-PATH"
+    assert "loop" in error.message
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "again").symlink_to(".")
+    error = refused(tmp_path / "folder" / "again" / "again")
+    assert error.code == "TL-DATA-READ"
+    assert "one file" in error.fix

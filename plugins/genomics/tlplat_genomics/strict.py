@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import zlib
@@ -69,12 +70,22 @@ def open_text(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[TextIO]:
             fix="copy or download the file again; `gzip -t FILE` tells whether it is whole",
         ) from error
     except OSError as error:
-        raise DataError(
-            "TL-DATA-READ",
-            f"cannot read {path}: {error.strerror or error}",
-            where=str(path),
-            fix="check path and rights",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    """The reason, and what to do about it."""
+    code, fix = "TL-DATA-READ", "check path and rights"
+    reason = error.strerror or str(error)
+    if error.errno == errno.ELOOP:
+        code, fix, reason = (
+            "TL-DATA-PATH",
+            "point the link at the file itself",
+            f"its symbolic links form a loop ({reason})",
+        )
+    elif error.errno == errno.EISDIR:
+        fix = "give one file of the folder, or join its files into one (`cat folder/*.fasta > all.fasta`)"
+    return DataError(code, f"cannot read {path}: {reason}", where=str(path), fix=fix)
 
 
 def _decompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
@@ -111,6 +122,13 @@ class _Counted(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._stream.read(len(buffer))
+        if self._seen == 0 and data[257:262] == b"ustar":
+            raise DataError(
+                "TL-DATA-PATH",
+                f"{self._path} is a tar archive; its members are not unpacked or read",
+                where=str(self._path),
+                fix="unpack it yourself (`tar -xf FILE`) and give the sequence file inside",
+            )
         if b"\0" in data:
             place = self._seen + data.index(b"\0")
             raise DataError(
