@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,8 @@ import torch
 from workbench import toybench
 
 from tlplat.data.splits import FOLDS
+from tlplat.halving import climb
+from tlplat.rounds import everyone
 from tlplat.selection import Search
 from tlplat.storage import read_tensors
 from tlplat.trial import BaselineCandidate, Trivial
@@ -17,6 +20,20 @@ def search(registry, tmp_path, labels=40, seeds=(0, 1), **more):
     return bench, found
 
 
+def over(made, *candidates):
+    return dataclasses.replace(made, candidates=list(candidates))
+
+
+def doing(made):
+    """Carries out jobs one by one in this process."""
+
+    def carry_out(jobs):
+        for job in jobs:
+            made.do(job)
+
+    return carry_out
+
+
 def tree(folder):
     """Every file's bytes but the timings."""
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "timing.json"}
@@ -24,7 +41,8 @@ def tree(folder):
 
 def test_every_setting_is_tried_on_the_first_seed_and_the_best_goes_on(registry, tmp_path):
     bench, made = search(registry, tmp_path)
-    chosen = made.choose(bench.candidate("full_ft"))
+    made = over(made, bench.candidate("full_ft"))
+    chosen = climb(made, doing(made), everyone(made), 1, 1.0).chosen[0]
     scores = {v.candidate.hyperparameters["learning_rate"]: v.score for v in chosen.tried}
     assert len(scores) == 3
     assert chosen.candidate.hyperparameters["learning_rate"] == max(scores, key=scores.__getitem__)
@@ -48,8 +66,9 @@ def test_two_searches_leave_the_same_bytes(registry, tmp_path):
     for name in ("a", "b"):
         bench, made = search(registry, tmp_path / name, steps=12)
         for candidate in (bench.candidate("lora"), bench.candidate("truncate"), BaselineCandidate(Trivial())):
-            for v in made.choose(candidate).validated:
-                made.finish(v)
+            for setting in candidate.settings():
+                for seed in (0, 1):
+                    made.finish(made.validate(setting, seed))
         trees.append(tree(tmp_path / name))
     assert trees[0] == trees[1]
 

@@ -45,6 +45,7 @@ class Bench:
         steps: optimiser steps of a fit on ``n`` training rows.
         fit_settings: of the training loop.
         unlabeled: rows of the target without labels, or None. source_rows: labelled rows of the source, or None.
+        count_costs: a fit counts its multiply-adds, which takes as long as several steps.
         keep_rows: a model may hold training rows (:attr:`tlplat.domain.Domain.keeps_rows`).
     """
 
@@ -58,6 +59,7 @@ class Bench:
     unlabeled: Inputs | None = None
     source_rows: Examples | None = None
     keep_rows: bool = True
+    count_costs: bool = True
 
     @property
     def task_info(self) -> TaskInfo:

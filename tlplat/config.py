@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
+from tlplat.budget import Limit
 from tlplat.errors import Finding, UsageError, did_you_mean
 from tlplat.requirement import Requirement
 from tlplat.tomlfile import dump, read
@@ -31,6 +32,11 @@ def _all_labels(value: Any) -> Any:
 def _absolute(value: Any) -> Any:
     """Paths are taken from the working directory, and kept absolute so that a resume elsewhere finds them."""
     return Path(os.path.abspath(value)) if isinstance(value, str | Path) and os.fspath(value) else value
+
+
+def _budget(value: str) -> str:
+    Limit.parse(value)
+    return value
 
 
 def _requirement(value: str) -> str:
@@ -126,6 +132,11 @@ class RunConfig(Table):
     offline: Switch = Field(default=False, description="no network: assets must be in the cache")
     allow_sdist: Switch = Field(
         default=False, description="allow assets in source distributions, whose build script runs"
+    )
+    budget: Annotated[Text, AfterValidator(_budget)] | None = Field(
+        default=None,
+        description="what the search may spend: 90s, 10m, 1.5h, epochs=N (passes over the rows, all fits together), "
+        "trials=N (at full length); default: about a minute for the demos",
     )
     require: Annotated[tuple[Annotated[Text, AfterValidator(_requirement)], ...], BeforeValidator(_split)] = Field(
         default=(), description="conditions, exit 8 where unmet: auroc>=0.9, no-negative-transfer"

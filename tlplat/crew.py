@@ -13,7 +13,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -131,7 +130,7 @@ class Helper:
         """Hand over one job and wait until its trial's folder holds the result."""
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(asdict(job)) + "\n")
+            self.process.stdin.write(json.dumps(job.to_json()) + "\n")
             self.process.stdin.flush()
         except OSError:
             self.fault = _died(self.process)

@@ -98,6 +98,7 @@ class TargetTask:
         unit: what the bootstrap resamples, in a word: ``row``, ``sequence cluster``, ``patient``.
         unlabeled: rows of the target that may be adapted to without their labels, or None: the pool's inputs, say.
             The core leaves out those that are labelled or test rows, and draws from many.
+        group_names: what reports call the groups, by their number; without them they are numbered.
     """
 
     title: str
@@ -108,6 +109,7 @@ class TargetTask:
     data_card: Mapping[str, Any]
     unit: str = "row"
     unlabeled: Inputs | None = None
+    group_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

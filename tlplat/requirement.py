@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tlplat.errors import Finding, RequirementError
 
@@ -47,7 +47,7 @@ class Requirement:
     def unmet(self, report: Mapping[str, Any]) -> Finding | None:
         """What the report says against it, or None where it is met. An unknown metric or a missing score is unmet."""
         verdict, metric = report["verdict"], report["metric"]["name"]
-        where = f"{self.metric}{self.comparison}" + (f"{self.bound:g}" if self.comparison else "")
+        where = self.text
         if verdict is None:
             return Finding("the run has no verdict", where)
         if not self.comparison:
@@ -61,6 +61,37 @@ class Requirement:
         return Finding(
             f"the winner {verdict['winner']} does not reach it", where, "no score" if score is None else f"{score:.4f}"
         )
+
+    def unmet_by(self, metric: str, higher: bool, winner: float, scratch: float | None) -> bool:
+        """Whether validation scores speak against it; a metric that the run does not have is left to the end."""
+        if not self.comparison:
+            return scratch is not None and (scratch > winner if higher else scratch < winner)
+        return self.metric == metric and not _COMPARE[self.comparison](winner, self.bound)
+
+    @property
+    def text(self) -> str:
+        return self.metric + (f"{self.comparison}{self.bound:g}" if self.comparison else "")
+
+
+class Scored(Protocol):
+    """A candidate with its validation score, as :class:`tlplat.selection.Chosen`."""
+
+    @property
+    def validation(self) -> float: ...
+    @property
+    def candidate(self) -> Any: ...
+
+
+def unmet_on_validation(
+    requirements: Sequence[str], name: str, higher_is_better: bool, chosen: Sequence[Scored]
+) -> list[str]:
+    """The requirements that the best transfer does not meet on validation rows."""
+    sign = 1 if higher_is_better else -1
+    scores = [sign * c.validation for c in chosen if c.candidate.transfers and math.isfinite(c.validation)]
+    scratch = next((c.validation for c in chosen if c.candidate.name == "scratch"), None)
+    winner = sign * max(scores, default=-math.inf)
+    wanted = [Requirement.parse(text) for text in requirements]
+    return [r.text for r in wanted if r.unmet_by(name, higher_is_better, winner, scratch)]
 
 
 def enforce(requirements: Sequence[str], report: Mapping[str, Any]) -> None:

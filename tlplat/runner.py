@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlplat import plugins
+from tlplat.allowance import Allowance, allow
+from tlplat.calibration import CALIBRATION
 from tlplat.config import RunConfig, from_toml, to_toml
 from tlplat.crew import Crew
 from tlplat.data.splits import folds
@@ -20,12 +23,15 @@ from tlplat.plan import json_hash
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.report import load_report, model_card, write_report
+from tlplat.requirement import unmet_on_validation
+from tlplat.rounds import Sought, cost, everyone, leader, seek
 from tlplat.rundir import environment, new_folder, running, status, untouched_on_refusal, write_data
-from tlplat.selection import JACKKNIFE_SEEDS, Chosen, Validated
+from tlplat.selection import JACKKNIFE_SEEDS, Chosen, Search
 from tlplat.stage import Stage, load_registry, prepare, search_of, seeds_of, set_threads
 from tlplat.storage import check_manifest, read_json, write_json, write_manifest, write_text
 from tlplat.summary import Finalist, document, search_record
 from tlplat.trial import Outcome, Rows, StrategyCandidate
+from tlplat.trials import Validated
 
 
 @dataclass(frozen=True)
@@ -113,54 +119,70 @@ def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
     env, seeds = read_json(folder / "env.json"), seeds_of(stage.config)
     made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
     write_data(folder, stage.labelled, test, made, stage.target.data_card, stage.quality)
-    finalists = _search(folder, stage, seeds, report)
+    finalists, searched = _search(folder, stage, seeds, report)
     verdict = judge([_standing(f) for f in finalists], task.metrics[0].higher_is_better)
-    leader = next(f for f in finalists if f.key == verdict.winner)
-    result = document(folder, stage, env, finalists, verdict)
-    _publish_model(folder, leader.finals[0].validated, result)
+    winner = next(f for f in finalists if f.key == verdict.winner)
+    result = document(folder, stage, env, finalists, verdict, searched)
+    _publish_model(folder, winner, result)
     result = write_report(folder, result)
     plugins.notify({"event": "run_complete", "folder": str(folder), "report": result})
     return Run(folder, result)
 
 
-def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> list[Finalist]:
-    """All candidates on validation; then, the winner being known, every candidate's final fits and test scores."""
-    higher = stage.target.task.metrics[0].higher_is_better
-    total = search_of(stage, folder, seeds).fits
-    with report.task("trials", total=total) as advance:
-        search = search_of(stage, folder, seeds, advance)
-        with Crew(folder, search, stage.jobs, stage.context.warn) as crew:
-            crew.run(search.first_jobs())
-            crew.run(search.further_jobs())
-            chosen = [search.choose(candidate) for candidate in stage.candidates]
-            leader = best((c for c in chosen if c.candidate.transfers), higher)
-            write_json(folder / "search.json", search_record(chosen, leader, stage))
-            search.finish(leader.validated[0], _keeper(leader.validated[0], stage))
-            crew.run(search.final_jobs())
-            compared = _compared(chosen, leader, higher)
-            crew.run(search.jackknife_jobs(compared))
-        finals = [[search.finish(v) for v in c.validated] for c in chosen]
+def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> tuple[list[Finalist], dict[str, Any]]:
+    """Rounds of halving on validation; then, the winner being known, the finalists' final fits and test scores.
+
+    Returns the finalists, and what search.json says.
+    """
     test, metric = stage.target.test, stage.target.task.metrics[0]
+    higher = metric.higher_is_better
+    allowance = _allowance(folder, stage, search_of(stage, folder, seeds))
+    with report.task("trials", total=cost(search_of(stage, folder, seeds), allowance)) as advance:
+        search = search_of(stage, folder, seeds, advance)
+
+        def told(sought: Sought) -> None:
+            write_json(folder / "search.json", search_record(search, allowance, sought, stage))
+
+        with Crew(folder, search, stage.jobs, stage.context.warn) as crew:
+            unmet = partial(unmet_on_validation, stage.config.require, metric.name, higher)
+            sought = seek(search, crew.run, allowance, unmet, told)
+            chosen, share = sought.final.chosen, sought.final.share
+            winner = leader(search, chosen)
+            search.finish(winner.validated[0], _keeper(winner.validated[0], stage))
+            crew.run(search.jobs("finish", [c.arm for c in chosen], seeds, share))
+            compared = _compared(chosen, winner, higher)
+            crew.run(search.jobs("jackknife", [c.arm for c in compared], seeds[:JACKKNIFE_SEEDS], share))
+        finals = [[search.finish(v) for v in c.validated] for c in chosen]
     units = np.arange(len(test)) if test.units is None else test.units.numpy()
     draws = Resamples.draw(units, len(seeds), seed=stage.config.data_seed)
-    return [
+    finalists = [
         Finalist(
             chosen=c,
             finals=f,
             scores=Scores.of(metric, test.targets.numpy(), [x.predictions for x in f], draws),
-            jackknife=[search.jackknife(v) for v in c.validated[:JACKKNIFE_SEEDS]]
-            if c.candidate.name in compared
-            else None,
+            jackknife=[search.jackknife(v) for v in c.validated[:JACKKNIFE_SEEDS]] if c in compared else None,
         )
         for c, f in zip(chosen, finals, strict=True)
     ]
+    return finalists, search_record(search, allowance, sought, stage)
 
 
-def _compared(chosen: Sequence[Chosen], leader: Chosen, higher_is_better: bool) -> list[str]:
-    """Whom the verdict compares: the leader, the best without transfer, and scratch; zero-shot learns from no row."""
+def _allowance(folder: Path, stage: Stage, search: Search) -> Allowance:
+    """The budget in steps; a resumed run reads what was measured when it began."""
+    path = folder / "search.json"
+    if path.exists():
+        return Allowance.from_json(read_json(path)["budget"])
+    found = allow(search, everyone(search), stage.config.budget, stage.jobs)
+    write_json(path, {"schema_version": 1, "budget": found.to_json()})
+    return found
+
+
+def _compared(chosen: Sequence[Chosen], winner: Chosen, higher_is_better: bool) -> list[Chosen]:
+    """Whom the verdict compares: the winner, the best without transfer, and scratch; zero-shot learns from no row."""
     others = [c for c in chosen if not c.candidate.transfers]
-    reference = best(others, higher_is_better).candidate.name
-    return [n for n in dict.fromkeys([leader.candidate.name, reference, "scratch"]) if n != "zero_shot"]
+    reference = best(others, higher_is_better)
+    found = [c for c in chosen if c in (winner, reference) or c.candidate.name == "scratch"]
+    return [c for c in found if c.candidate.name != "zero_shot"]
 
 
 def _keeper(validated: Validated, stage: Stage) -> Callable[[Outcome], None]:
@@ -196,11 +218,14 @@ def _standing(finalist: Finalist) -> Standing:
     )
 
 
-def _publish_model(folder: Path, leader: Validated, result: dict[str, Any]) -> None:
-    """``model/``: the winner's fitted model with its card and, last, the manifest over all of it."""
-    fitted, model = leader.folder / "fitted", folder / "model"
+def _publish_model(folder: Path, winner: Finalist, result: dict[str, Any]) -> None:
+    """``model/``: the winner's fitted model with its temperature and card and, last, the manifest over all of it."""
+    fitted, model = winner.finals[0].validated.folder / "fitted", folder / "model"
     manifest = check_manifest(fitted)
     shutil.rmtree(model, ignore_errors=True)
     shutil.copytree(fitted, model, ignore=shutil.ignore_patterns("manifest.json"))
+    scaling = result["details"][winner.key].get("scaling")
+    if scaling is not None:
+        write_json(model / CALIBRATION, scaling)
     write_text(model / "MODEL_CARD.md", model_card(result))
     write_manifest(model, {k: v for k, v in manifest.items() if k not in ("files", "format")})

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 
 from tlplat import __version__
+from tlplat.allowance import Allowance
 from tlplat.config import RunConfig, keys
+from tlplat.detail import detail
 from tlplat.evaluate import Estimate, Scores, Verdict
-from tlplat.metrics import expected_calibration_error
-from tlplat.selection import Chosen, Final
+from tlplat.rounds import Sought, leader
+from tlplat.selection import Chosen, Search
 from tlplat.stage import Stage
 from tlplat.storage import read_json
-from tlplat.tasks.base import Task
-
-CALIBRATION_BINS = 10
-ROC_POINTS = 101
+from tlplat.trials import Final
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Finalist:
 
     @property
     def key(self) -> str:
-        return self.chosen.candidate.name
+        return self.chosen.key
 
 
 def document(
@@ -47,6 +46,7 @@ def document(
     env: Mapping[str, Any],
     finalists: Sequence[Finalist],
     verdict: Verdict,
+    searched: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The whole of report.json, ready for :func:`tlplat.report.write_report`."""
     target, task, labelled = stage.target, stage.target.task, stage.labelled
@@ -76,8 +76,11 @@ def document(
         },
         "candidates": [_candidate(f, folder) for f in finalists],
         "skipped": stage.skipped,
+        "search": {k: searched[k] for k in ("budget", "rounds", "round")},
         "verdict": _verdict(verdict),
-        "details": {key: _detail(spoken[key], task, target.test.targets.numpy()) for key in looked_at},
+        "details": {
+            key: detail(spoken[key].finals, task, labelled, target.test, target.group_names) for key in looked_at
+        },
         "data_card": {**target.data_card, "quality": stage.quality},
         "source_card": {"name": stage.source.name, **stage.source.provenance},
         "run": {
@@ -87,29 +90,49 @@ def document(
             "seconds": sum(f.seconds for x in finalists for f in x.finals),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        "budget": {"steps": stage.bench.steps(len(labelled)), "batch_size": stage.bench.fit_settings.batch_size},
+        "budget": {
+            "steps": searched["rounds"][searched["round"]]["steps"],
+            "batch_size": stage.bench.fit_settings.batch_size,
+            "calibrated": searched["budget"]["calibrated"],
+        },
         "run_dir": folder.name,
         "warnings": list(stage.context.warnings),
     }
 
 
-def search_record(chosen: Sequence[Chosen], leader: Chosen, stage: Stage) -> dict[str, Any]:
-    """search.json: the budget, every setting tried with its validation score, and what was chosen."""
+def search_record(search: Search, allowance: Allowance, sought: Sought, stage: Stage) -> dict[str, Any]:
+    """search.json: the budget, every rung of every round with what was cut and why, and what was chosen."""
+    chosen = sought.final.chosen
     return {
         "schema_version": 1,
-        "budget": {"steps": stage.bench.steps(len(stage.labelled)), "batch_size": stage.bench.fit_settings.batch_size},
+        "budget": {
+            **allowance.to_json(),
+            "spent_steps": round(sought.spent * search.steps(1.0)),
+            "batch_size": search.bench.fit_settings.batch_size,
+        },
         "metric": stage.target.task.metrics[0].name,
+        "rounds": [
+            {
+                "steps": search.steps(r.share),
+                "finalists": r.finalists,
+                "rungs": list(r.account),
+                "winner": leader(search, r.chosen).key,
+                "validation": leader(search, r.chosen).validation,
+                "unmet": list(unmet),
+            }
+            for r, unmet in zip(sought.rounds, sought.unmet, strict=True)
+        ],
+        "round": sought.taken,
         "candidates": [
             {
-                "name": c.candidate.name,
-                "tried": [{"settings": dict(v.candidate.hyperparameters), "validation": v.score} for v in c.tried],
+                "name": c.key,
                 "chosen": dict(c.candidate.hyperparameters),
                 "validation": {v.seed: v.score for v in c.validated},
             }
             for c in chosen
         ],
         "skipped": stage.skipped,
-        "winner": leader.candidate.name,
+        "winner": leader(search, chosen).key,
     }
 
 
@@ -194,46 +217,3 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 def _difference(estimate: Estimate) -> dict[str, Any]:
     return {"difference": estimate.mean, "interval": [estimate.low, estimate.high]}
-
-
-def _detail(finalist: Finalist, task: Task, targets: np.ndarray) -> dict[str, Any]:
-    """Confusion matrix, ROC and calibration of the first seed's test predictions, for single-label classification."""
-    if targets.ndim != 1 or "probabilities" not in task.info().offers:
-        return {}
-    predictions = finalist.finals[0].predictions
-    labels = task.info().labels
-    confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, (targets, predictions.argmax(axis=1)), 1)
-    curves = [1] if len(labels) == 2 else range(len(labels))
-    return {
-        "confusion": confusion.tolist(),
-        "roc": [_roc(targets == c, predictions[:, c], labels[c]) for c in curves],
-        "calibration": _calibration(targets, predictions),
-        "ece": expected_calibration_error(targets, predictions, CALIBRATION_BINS),
-        "note": f"seed {finalist.finals[0].validated.seed}",
-    }
-
-
-def _roc(positive: np.ndarray, scores: np.ndarray, label: str) -> dict[str, Any]:
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    if positive.all() or not positive.any():
-        return {"label": label, "points": [], "auroc": None}
-    rates, hits, _ = roc_curve(positive, scores)
-    keep = np.unique(np.linspace(0, len(rates) - 1, ROC_POINTS).astype(int))
-    points = [[float(rates[i]), float(hits[i])] for i in keep]
-    return {"label": label, "points": points, "auroc": float(roc_auc_score(positive, scores))}
-
-
-def _calibration(targets: np.ndarray, predictions: np.ndarray) -> list[dict[str, Any]]:
-    confidence, right = predictions.max(axis=1), predictions.argmax(axis=1) == targets
-    number = np.clip((confidence * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
-    return [
-        {
-            "predicted": float(confidence[number == b].mean()),
-            "observed": float(right[number == b].mean()),
-            "count": int((number == b).sum()),
-        }
-        for b in range(CALIBRATION_BINS)
-        if (number == b).any()
-    ]

@@ -63,6 +63,8 @@ class Candidate(ABC):
     transfers: bool
     source: SourceModel | None
     hyperparameters: Mapping[str, Any]
+    free: bool
+    """It takes no training steps, so that every budget gives the same result."""
 
     @property
     def key(self) -> str:
@@ -99,7 +101,7 @@ class BaselineCandidate(Candidate):
     """A baseline of the domain, or the task's trivial one."""
 
     def __init__(self, baseline: Baseline) -> None:
-        self.family = "baseline"
+        self.family, self.free = "baseline", True
         self.baseline, self.name, self.summary = baseline, baseline.name, baseline.summary
         self.transfers, self.source, self.hyperparameters = False, None, {}
 
@@ -155,11 +157,17 @@ class StrategyCandidate(Candidate):
             self._grid = strategy.grid()
         self.strategy, self.source, self.has_source_head = strategy, source, has_source_head
         self.name, self.family, self.transfers = strategy.name, strategy.family, strategy.transfers
+        self.free = strategy.family == "feature" or strategy.name == "zero_shot"
         self.hyperparameters = strategy.hyperparameters()
         self.summary = type(strategy).summary()
 
     def settings(self) -> Sequence[Candidate]:
         return [StrategyCandidate(s, self._source, self.has_source_head) for s in self._grid]
+
+    def scaled(self, factor: float) -> StrategyCandidate:
+        """This setting with ``factor`` times its learning rate."""
+        rate = factor * self.hyperparameters["learning_rate"]
+        return StrategyCandidate(self.strategy, self._source, self.has_source_head, float(f"{rate:.3g}"))
 
     @property
     def _source(self) -> SourceModel:
@@ -220,7 +228,7 @@ class StrategyCandidate(Candidate):
             None if plan.frozen else trained.decision,
             trained.scored,
             total_parameters=sum(p.numel() for p in model.parameters()),
-            inference_cost=multiply_adds(model, train),
+            inference_cost=multiply_adds(model, train) if bench.count_costs else 0.0,
             seconds=time.monotonic() - begin,
         )
 

@@ -20,6 +20,8 @@ USAGE = [
     (["run", "--domain", "genomics", "--device", "tpu"], ["--device", "cuda:N", '"tpu"']),
     (["run", "--domain", "genomics", "--require", "auroc=>0.9"], ["auroc=>0.9", "METRIC>=NUMBER"]),
     (["run", "--domain", "genomics", "--require", "auroc>=nan"], ["auroc>=nan"]),
+    (["run", "--domain", "genomics", "--budget", "10 parsecs"], ["budget", "10 parsecs", "trials=N"]),
+    (["run", "--domain", "genomics", "--budget", "0s"], ["budget", "0s", "more than 0"]),
     (["run", "-c", "/nope/c.toml"], ["/nope/c.toml", "does not exist"]),
     (["run", "-c", "/tmp"], ["/tmp", "is a directory"]),
     (["predict", "run"], ["Missing argument", "DATA"]),

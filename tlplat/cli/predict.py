@@ -29,7 +29,8 @@ Examples:
 def command(run: Path, data: Path, form: str, quiet: bool, as_json: bool) -> None:
     """Predict each record of DATA with the model of RUN, in the file's order, on stdout.
 
-    RUN is a run directory, or a model/ folder on its own. Columns: id, prediction, and p(LABEL) for each label.
+    RUN is a run directory, or a model/ folder on its own. Columns: id, prediction, and p(LABEL) and
+    calibrated(LABEL) for each label: as the model says it, and at the temperature that validation rows asked for.
     """
     from tlplat.cli.progress import TerminalReporter
     from tlplat.prediction import predict
@@ -54,7 +55,9 @@ def write_csv(rows: Iterator[Mapping[str, Any]], stream: TextIO) -> None:
     for row in rows:
         if not header:
             header = list(row["probabilities"])
-            writer.writerow(["id", "prediction", *(f"p({label})" for label in header)])
+            scaled = [f"calibrated({label})" for label in row.get("calibrated", ())]
+            writer.writerow(["id", "prediction", *(f"p({label})" for label in header), *scaled])
         said = row["prediction"]
         said = ";".join(map(str, said)) if isinstance(said, list | tuple) else said
-        writer.writerow([row["id"], said, *(row["probabilities"][label] for label in header)])
+        numbers = [*row["probabilities"].values(), *row.get("calibrated", {}).values()]
+        writer.writerow([row["id"], said, *numbers])

@@ -155,6 +155,12 @@ def _limits(report: Report) -> Iterator[str]:
     detail = report.details.get(verdict.winner) if verdict else None
     if detail is not None and detail.ece is not None:
         yield f"Its probabilities are off by {words.score(detail.ece)} on average (expected calibration error)."
+    scaling = detail.scaling if detail is not None else None
+    if scaling is not None and scaling.ece is not None and scaling.temperature != 1:
+        yield (
+            f"At the temperature {words.score(scaling.temperature)} (column `calibrated` of predictions) they are off "
+            f"by {words.score(scaling.ece[1])}; the order of the labels stays."
+        )
     yield from report.warnings
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from tlplat.report.fields import Count, Family, Inside, Interval, Number, Part
 from tlplat.report.plain import plain
+from tlplat.report.searched import SearchPart
 
 SCHEMA_VERSION = 1
 
@@ -166,6 +167,25 @@ class BinPart(Part):
     count: float
 
 
+class ScalingPart(Part):
+    """Temperature scaling: fitted on ``rows`` validation rows; [before, after] on test rows; ``ece`` over ``bins``."""
+
+    temperature: float
+    rows: Count
+    bins: Count
+    ece: tuple[Number, Number] | None = None
+    nll: tuple[Number, Number]
+
+
+class GroupPart(Part):
+    """A group's score on test rows; intervals are simultaneous over the groups."""
+
+    group: str
+    rows: Count
+    mean: Number
+    interval: Interval
+
+
 class DetailPart(Part):
     """A closer look at one candidate. ``confusion[i][j]``: rows of label i predicted as j; text where suppressed."""
 
@@ -173,6 +193,9 @@ class DetailPart(Part):
     roc: tuple[RocPart, ...] = ()
     calibration: tuple[BinPart, ...] = ()
     ece: Number = None
+    scaling: ScalingPart | None = None
+    groups: tuple[GroupPart, ...] = ()
+    groups_unscored: Count = 0
     note: str | None = None
 
 
@@ -221,6 +244,7 @@ class Report(Part):
     labels: LabelsPart
     candidates: tuple[CandidatePart, ...]
     skipped: tuple[SkippedPart, ...] = ()
+    search: SearchPart = SearchPart()
     verdict: VerdictPart | None = None
     level: float = 0.95
     details: dict[str, DetailPart] = Field(default_factory=dict)

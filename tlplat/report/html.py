@@ -13,7 +13,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tlplat.report import curves, findings, views, words
+from tlplat.report import curves, findings, searched, views, words
 from tlplat.report.document import CandidatePart, DetailPart, Report, by_key, ranked
 from tlplat.report.plain import printable
 
@@ -25,6 +25,7 @@ CONFUSIONS = 15
 def render(report: Report) -> str:
     """The page. Names and texts of the document are escaped, control characters made visible."""
     document = report.to_json()
+    higher = report.metric.higher_is_better
     position = {c.key: i for i, c in enumerate(report.candidates)}
     axis, bars = views.bars(report)
     figures = [views.score_against_time(report), views.score_against_labels(report)]
@@ -49,6 +50,7 @@ def render(report: Report) -> str:
         trade=[f for f in figures if f is not None],
         closer=[f for f in (views.roc(report), views.calibration(report)) if f is not None],
         confusions=[c for k, d in report.details.items() if (c := confusion(k, d, report)) is not None],
+        searched=[searched.lines(report.search, i, higher) for i in range(len(report.search.rounds))],
         seeds=max((len(c.seeds) for c in report.candidates), default=0),
     )
 

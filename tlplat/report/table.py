@@ -13,6 +13,7 @@ from rich.text import Text
 from tlplat.report import findings, words
 from tlplat.report.document import CandidatePart, Report, ranked
 from tlplat.report.plain import printable
+from tlplat.report.searched import dropped
 
 WIDE, MIDDLE, NARROW, NARROWEST = 84, 62, 44, 36
 """Columns from which cost and family, then trained weights, then time are shown; then from which no score is folded."""
@@ -38,6 +39,9 @@ def print_table(document: Report | Mapping[str, Any], console: Console) -> None:
     for sentence in (findings.advice(report), *findings.remarks(report)):
         if sentence:
             console.print(_line(sentence, console))
+    cut = dropped(report.search, report.metric.higher_is_better)
+    if cut:
+        console.print(_line(f"dropped on the way, by validation: {', '.join(cut)}", console, "dim"))
     for skipped in report.skipped:
         console.print(_line(f"not run: {skipped.strategy}: {skipped.reason}", console, "dim"))
 
