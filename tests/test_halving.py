@@ -167,7 +167,7 @@ def test_the_search_stops_where_the_budget_does_not_pay_for_another_round(made):
     sought = seek(search, run, Allowance("x", round(60 * (first + 1))), lambda chosen: ["auroc>=0.9"])
     assert len(sought.rounds) == 1
     sought = seek(search, run, Allowance("x", round(60 * (first + 1000))), lambda chosen: ["auroc>=0.9"])
-    assert len(sought.rounds) == 2
+    assert len(sought.rounds) > 1
     assert sought.taken == 0, "the earlier round had the better winner"
 
 
