@@ -86,3 +86,33 @@ def small_disk(tmp_path):
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def links(tmp_path, monkeypatch):
+    """A folder that pip takes distributions from, and nothing else."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for name in [n for n in os.environ if n.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    return folder
+
+
+@pytest.fixture
+def no_pip(monkeypatch):
+    """Fails the test where pip is run."""
+
+    def fail(*args, **more):
+        pytest.fail("pip was run")
+
+    monkeypatch.setattr("tlplat.pipdownload._run", fail)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """An empty cache."""
+    return tmp_path / "cache"
