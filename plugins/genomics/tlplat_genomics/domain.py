@@ -198,6 +198,6 @@ def _folder_source(path: Path) -> SourceModel:
             "TL-MODEL-PATH",
             f"{path} holds no source model",
             where=str(path / "source.json"),
-            fix="name a folder that `tlplat pretrain` made",
+            fix="name a folder with source.json and its weights, as tlplat keeps them in the cache below sources/",
         )
     return load_source(path)
