@@ -156,8 +156,10 @@ def made(name: str, seed: int = 0, **args: Any) -> TransferModel:
             module.running_var.uniform_(0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias)
-    return TransferModel(backbone, nn.Linear(backbone.feature_dim, 2)).eval()
+    model = TransferModel(backbone, nn.Linear(backbone.feature_dim, 2)).eval()
+    model.example = backbone.batch(2)
+    return model
 
 
 def info(model: TransferModel) -> BackboneInfo:
-    return BackboneInfo.of(model.backbone)
+    return BackboneInfo.of(model.backbone, example=model.example)

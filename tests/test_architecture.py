@@ -26,7 +26,7 @@ LAYERS = [
         "fetching",
         "assets",
     },
-    {"model"},
+    {"model", "probing", "units"},
     {"edits", "taps", "athand", "tasks.base", "cache", "checkpoint", "ops"},
     {"tasks", "domain", "strategy", "data.splits", "data.quality", "data.unlabeled"},
     {"batches", "trainable", "features", "train", "modelio"},

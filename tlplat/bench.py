@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlplat.athand import AtHand
-from tlplat.data.examples import Examples, Inputs
+from tlplat.data.examples import Batch, Examples, Inputs
 from tlplat.features import FeatureStore
 from tlplat.model import SourceModel, TaskInfo
 from tlplat.registry import Registry
@@ -35,6 +35,10 @@ class Rows:
     @property
     def targets(self) -> Tensor:
         return self.examples.targets[self.index]
+
+    def example(self) -> Batch:
+        """The first two rows."""
+        return self.examples.inputs.take(self.index[:2])
 
 
 @dataclass(frozen=True)

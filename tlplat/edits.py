@@ -86,6 +86,11 @@ class Behaviour(ABC):
     def on_step(self, model: TransferModel, progress: float) -> None:
         """After each optimiser step; ``progress`` in (0, 1] over the phase."""
 
+    @property
+    def settled(self) -> bool:
+        """False while the weights are on their way, so that validation must not keep them as the best."""
+        return True
+
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors that a checkpoint must hold so that resuming is exact."""
         return {}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tlplat.data.examples import Batch
 from tlplat.plan import Ref
+from tlplat.probing import known_units
 from tlplat.registry import Registry
 
 
@@ -74,6 +75,7 @@ class TransferModel(nn.Module):
     Attributes:
         base: the backbone's factory and arguments.
         edits: edits applied so far, with resolved arguments, in order.
+        example: a few training rows, for edits whose ``resolve`` must run the model; never saved.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
@@ -82,6 +84,7 @@ class TransferModel(nn.Module):
         self.head = head
         self.base = Ref(backbone.name, backbone.config())
         self.edits: list[Ref] = []
+        self.example: Batch | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         """Head outputs (rows, outputs): logits for classification."""
@@ -117,13 +120,17 @@ class BackboneInfo:
     """The source's own head predicts exactly the target's labels."""
     parameter_names: tuple[str, ...] = ()
     """Of all parameters, such as ``backbone.blocks.conv2.bias``."""
+    units: tuple[str, ...] = ()
+    """Layers (names below the backbone) whose outputs can be copied and removed; empty where no example was given."""
 
     @property
     def feature_dim(self) -> int:
         return self.block_dims[-1]
 
     @classmethod
-    def of(cls, backbone: Backbone, has_source_head: bool = False) -> BackboneInfo:
+    def of(cls, backbone: Backbone, has_source_head: bool = False, example: Batch | None = None) -> BackboneInfo:
+        """What is to be known of ``backbone``, which must stay as it is; ``example``, a few rows, is run through it."""
+        units = known_units(backbone, example) if example is not None else ()
         modules = {
             f"backbone.{name}": ModuleInfo(
                 kind=type(m).__name__,
@@ -142,6 +149,7 @@ class BackboneInfo:
             parameters=sum(p.numel() for p in backbone.parameters()),
             has_source_head=has_source_head,
             parameter_names=tuple(f"backbone.{name}" for name, _ in backbone.named_parameters()),
+            units=tuple(name for u in units for name in sorted(u.layers)),
         )
 
 

@@ -27,7 +27,7 @@ from tlplat.registry import Registry
 from tlplat.selection import Search
 from tlplat.strategy import Strategy
 from tlplat.train import FitSettings
-from tlplat.trial import BaselineCandidate, Bench, Candidate, StrategyCandidate, Trivial
+from tlplat.trial import BaselineCandidate, Bench, Candidate, Rows, StrategyCandidate, Trivial
 
 DEFAULT_EPOCHS = 30
 LEAST_STEPS, MOST_STEPS = 60, 1500
@@ -222,7 +222,7 @@ def _candidates(
     """Every strategy that fits, at the rate the user fixed where one is, then the baselines."""
     registry = bench.registry
     task, same_labels = bench.task_info, heads_match(source.task, target.task.info())
-    info = BackboneInfo.of(bench.store.backbone(source), same_labels)
+    info = BackboneInfo.of(bench.store.backbone(source), same_labels, Rows.all(target.pool).example())
     found: list[Candidate] = []
     skipped: list[dict[str, str]] = []
     names = registry.names("strategies") if "auto" in config.strategies else [*config.strategies, *ALWAYS]

@@ -21,6 +21,7 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
         backbone = source.build(bench.registry, random=plan.weights == "random")
         model = TransferModel(backbone, bench.task.head(backbone.feature_dim))
         generator = torch.Generator().manual_seed(seed)
+        model.example = train.example()
         apply_edits(model, plan.edits, bench.registry, generator)
     model.to(bench.device)
     fit_edits(model, model.edits, bench.registry, bench.at_hand(source, train, seed))

@@ -207,7 +207,7 @@ class _Loop:
             self.step = start + step + 1
             advance(1)
             if self.step % self.every == 0 or step + 1 == length or self.step == self.stop_at:
-                self._evaluate(loss)
+                self._evaluate(loss, all(b.settled for b in behaviours))
             self.stopped = self.stopped or self.step >= self.stop_at
             if self.stopped:
                 break
@@ -238,7 +238,7 @@ class _Loop:
         optimizer.step()
         return loss
 
-    def _evaluate(self, train_loss: float) -> None:
+    def _evaluate(self, train_loss: float, settled: bool) -> None:
         if self.curve and self.curve[-1]["step"] == self.step:
             return
         point: dict[str, Any] = {"step": self.step, "train_loss": train_loss}
@@ -248,7 +248,7 @@ class _Loop:
             point["validation_loss"] = float(self.task.loss(outputs, targets))
             score = float(self.task.metrics[0](targets.numpy(), self.task.decode(outputs))[0])
             point["validation_metric"] = score if math.isfinite(score) else None
-            if self.keep_best:
+            if self.keep_best and settled:
                 self._keep(point["validation_loss"])
         self.curve.append(point)
 

@@ -176,7 +176,7 @@ class StrategyCandidate(Candidate):
 
     def declare(self, bench: Bench, train: Rows) -> tuple[dict[str, Any], TransferPlan]:
         """What the strategy measures on the training rows, and its plan."""
-        info = BackboneInfo.of(bench.store.backbone(self._source), self.has_source_head)
+        info = BackboneInfo.of(bench.store.backbone(self._source), self.has_source_head, train.example())
         task = bench.task_info
         measured = self.strategy.measure(Measure(bench, self._source, info, task, train))
         budget = Budget(bench.steps(len(train.index)), bench.fit_settings.batch_size, len(train.index))

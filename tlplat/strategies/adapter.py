@@ -13,10 +13,10 @@ from tlplat.edits import Edit, run_as_written
 from tlplat.hookspecs import hookimpl
 from tlplat.model import BackboneInfo, TaskInfo, TransferModel
 from tlplat.plan import Budget, Phase, Ref, TransferPlan
+from tlplat.strategies.layers import last_layers, layer_like, width_of
 from tlplat.strategies.rates import over_rates, reused_head
 from tlplat.strategy import Family, Strategy
 
-LAYERS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 NORMS = ("LayerNorm", "RMSNorm", "GroupNorm")
 """Trained along with adapters (Houlsby et al. 2019, section 2.1); batch norm stays: its statistics are the source's."""
 
@@ -27,21 +27,13 @@ class Adapted(nn.Module):
     def __init__(self, layer: nn.Module, size: int) -> None:
         super().__init__()
         self.layer = layer
-        self.adapter = nn.ModuleDict({"down": _pointwise(layer, None, size), "up": _pointwise(layer, size, None)})
+        width = width_of(layer)
+        self.adapter = nn.ModuleDict({"down": layer_like(layer, width, size), "up": layer_like(layer, size, width)})
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.layer(x)
         update: Tensor = self.adapter["up"](torch.relu(self.adapter["down"](h)))
         return h + update
-
-
-def _pointwise(layer: nn.Module, inputs: int | None, outputs: int | None) -> nn.Module:
-    """A linear map at each position of ``layer``'s output; None stands for its width."""
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(inputs or layer.out_features, outputs or layer.out_features)
-    assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    kind = next(k for k in (nn.Conv1d, nn.Conv2d, nn.Conv3d) if isinstance(layer, k))
-    return kind(inputs or layer.out_channels, outputs or layer.out_channels, kernel_size=1)
 
 
 class AddAdapters(Edit):
@@ -84,25 +76,18 @@ class Adapter(Strategy):
     size: int = 8
 
     def plan(self, task: TaskInfo, backbone: BackboneInfo, measured: Mapping[str, Any], budget: Budget) -> TransferPlan:
-        adapters = Ref(AddAdapters.name, {"layers": _last_layers(backbone), "size": self.size})
+        adapters = Ref(AddAdapters.name, {"layers": last_layers(backbone), "size": self.size})
         norms = tuple(f"{name}.*" for name, m in backbone.modules.items() if m.kind in NORMS)
         phase = Phase(trainable=("*.adapter.*", "head.*", *norms), learning_rate=self.learning_rate)
         return TransferPlan(start=reused_head(backbone), edits=(adapters,), phases=(phase,))
 
     def unfit(self, task: TaskInfo, backbone: BackboneInfo) -> str | None:
-        if not _last_layers(backbone):
+        if not last_layers(backbone):
             return f"no block of the backbone {backbone.name} has a linear or convolution layer to put an adapter after"
         return super().unfit(task, backbone)
 
     def grid(self) -> Sequence[Adapter]:
         return over_rates(self, (1e-3, 3e-3, 1e-2))
-
-
-def _last_layers(backbone: BackboneInfo) -> list[str]:
-    """The last linear or convolution layer of each block that has one, by names below the backbone."""
-    inside = [name for name, m in backbone.modules.items() if ".blocks." in name and m.kind in LAYERS]
-    found = {name.split(".")[2]: name for name in inside}
-    return [found[block].removeprefix("backbone.") for block in backbone.blocks if block in found]
 
 
 @hookimpl

@@ -14,14 +14,25 @@ from tlplat import plugins
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Examples, TensorInputs
 from tlplat.features import FeatureStore
-from tlplat.model import SourceModel
+from tlplat.model import BackboneInfo, SourceModel
 from tlplat.modelio import load_model, save_model
 from tlplat.plan import Ref
 from tlplat.tasks.classification import Classification
 from tlplat.train import FitSettings
 from tlplat.trial import Bench, Rows, StrategyCandidate
 
-STRUCTURAL = ["adapter", "dora", "ia3", "lora", "truncate"]
+STRUCTURAL = [
+    "adapter",
+    "dora",
+    "ia3",
+    "lora",
+    "movement_prune",
+    "net2deeper",
+    "net2wider",
+    "prune_ft",
+    "side_tune",
+    "truncate",
+]
 BACKBONES = {
     "cnn": (StrandedCnn, {"channels": 8, "bins": 5, "width": 12}),
     "cnn-both-strands": (StrandedCnn, {"channels": 8, "bins": 1, "width": 12, "rc": True}),
@@ -66,6 +77,8 @@ def source(request, bench) -> SourceModel:
 def test_trains_and_reloads(bench, source, name, tmp_path):
     labelled, test = rows(48, 1), rows(100, 2)
     strategy = bench.registry.get("strategies", name)()
+    backbone = bench.store.backbone(source)
+    assert strategy.unfit(TASK.info(), BackboneInfo.of(backbone, True, Rows.all(labelled).example())) is None
     candidate = StrategyCandidate(strategy, source, True)
     outcome = candidate.run(bench, Rows.all(labelled), [Rows.all(test)], 0)
     assert TASK.metrics[0](test.targets.numpy(), outcome.predictions[0])[0] > 0.8
