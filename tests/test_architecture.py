@@ -32,7 +32,7 @@ LAYERS = [
     {"batches", "trainable", "features", "train", "modelio"},
     {"bench", "combine"},
     {"members", "start", "measure"},
-    {"strategies", "trial", "evaluate", "calibration", "pretrain"},
+    {"strategies", "trial", "evaluate", "simultaneous", "calibration", "pretrain"},
     {"trials", "selection", "budget", "halving", "allowance", "rounds"},
     {"isolate", "requirement", "tomlfile", "config", "installed", "loading", "plugins", "probe", "resolve"},
     {"rundir", "stage", "prediction"},

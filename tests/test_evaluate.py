@@ -78,11 +78,6 @@ def test_nan_validation_never_wins():
     assert best([standing("nan", float("nan"), 2.0), standing("ok", 0.1, 0.0)], True).key == "ok"
 
 
-def test_the_level_is_corrected_for_the_number_of_transfers():
-    made = [standing(f"t{i}", 0.5, 1.0) for i in range(4)]
-    assert judge([*made, standing("scratch", 0.4, 1.0, transfers=False)], True).level == pytest.approx(1 - 0.05 / 4)
-
-
 def test_paired_difference_of_equal_candidates_is_exactly_zero():
     draws = Resamples.draw(np.arange(600), 3)
     a, b = (standing(k, 0.5, 1.0, draws=draws) for k in "ab")

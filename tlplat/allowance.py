@@ -14,7 +14,7 @@ from tlplat.halving import Field, final_cost, search_cost
 from tlplat.selection import Search
 from tlplat.trial import Rows, StrategyCandidate
 
-DEFAULT_FITS = 240
+DEFAULT_FITS = 180
 """Full-length fits that a search takes where no budget is given: about a minute on two cores for the demos."""
 LEAST_FINALISTS = 2
 SHARES = (1.0, 0.5, 0.25)

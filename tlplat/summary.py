@@ -18,6 +18,7 @@ from tlplat.detail import detail
 from tlplat.evaluate import Estimate, Scores, Verdict
 from tlplat.rounds import Sought, leader
 from tlplat.selection import Chosen, Search
+from tlplat.simultaneous import against
 from tlplat.stage import Stage
 from tlplat.storage import read_json
 from tlplat.trials import Final
@@ -55,6 +56,7 @@ def document(
     held = len(labelled) // folds if folds > 1 else finalists[0].finals[0].record["validation"]["rows"]
     spoken = {f.key: f for f in finalists}
     looked_at = dict.fromkeys([verdict.winner, verdict.reference])
+    gaps = against(spoken[verdict.reference].scores, [f.scores for f in finalists], metric.higher_is_better)
     return {
         "schema_version": 1,
         "tlplat": __version__,
@@ -74,7 +76,7 @@ def document(
             "test": len(target.test),
             "selection": f"{folds}-fold" if folds > 1 else "hold-out",
         },
-        "candidates": [_candidate(f, folder) for f in finalists],
+        "candidates": [_candidate(f, folder, gap) for f, gap in zip(finalists, gaps, strict=True)],
         "skipped": stage.skipped,
         "search": {k: searched[k] for k in ("budget", "rounds", "round")},
         "verdict": _verdict(verdict),
@@ -87,7 +89,7 @@ def document(
             "command": " ".join(env["argv"]),
             "config": _config(stage.config, env["config_origins"]),
             "environment": {k: v for k, v in env.items() if k not in ("argv", "config_origins")},
-            "seconds": sum(f.seconds for x in finalists for f in x.finals),
+            "seconds": sum(sum(read_json(p).values()) for p in sorted(folder.glob("trials/**/timing.json"))),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         "budget": {
@@ -147,7 +149,7 @@ def _config(config: RunConfig, origins: Mapping[str, str]) -> dict[str, Any]:
     return {key: {"value": value, "origin": origins.get(key, "default")} for key, value in found.items()}
 
 
-def _candidate(finalist: Finalist, folder: Path) -> dict[str, Any]:
+def _candidate(finalist: Finalist, folder: Path, gap: Estimate) -> dict[str, Any]:
     chosen, finals = finalist.chosen, finalist.finals
     candidate, record = chosen.candidate, finals[0].record
     estimate = finalist.scores.estimate()
@@ -163,6 +165,7 @@ def _candidate(finalist: Finalist, folder: Path) -> dict[str, Any]:
         "hyperparameters": dict(candidate.hyperparameters),
         "mean": estimate.mean,
         "interval": [estimate.low, estimate.high],
+        "against_reference": _difference(gap),
         "validation": {"mean": chosen.validation},
         "seeds": [
             {

@@ -75,11 +75,20 @@ class CurvePoint(Part):
     fold: int | None = None
 
 
+class ComparisonPart(Part):
+    """One candidate minus another; positive means that it is better, whatever the metric's direction."""
+
+    difference: Number
+    interval: Interval
+    sentence: str | None = None
+
+
 class CandidatePart(Part):
     """One way of making a model, over all seeds.
 
     Attributes:
         key: what the verdict calls it; default the strategy's name. title, summary: for readers, optional.
+        against_reference: minus the verdict's reference on test rows; intervals hold for all candidates at once.
         mean, interval: on test rows. metrics: means of the other metrics on test rows.
         inference_cost: multiply-adds a row. seconds: wall time of all its trials, selection included.
         curves: learning curve points of the chosen setting. plan: its transfer plan.
@@ -95,6 +104,7 @@ class CandidatePart(Part):
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     mean: Number = None
     interval: Interval | None = None
+    against_reference: ComparisonPart | None = None
     validation: ValidationPart | None = None
     seeds: tuple[SeedPart, ...] = ()
     metrics: dict[str, Number] = Field(default_factory=dict)
@@ -119,21 +129,13 @@ class SkippedPart(Part):
     reason: str
 
 
-class ComparisonPart(Part):
-    """Winner minus another; positive means that the winner is better, whatever the metric's direction."""
-
-    difference: Number
-    interval: Interval
-    sentence: str | None = None
-
-
 class VerdictPart(Part):
     """Does transfer pay? Keys name candidates.
 
     Attributes:
         winner: best transfer on validation. reference: best without transfer on validation.
         difference, interval: winner minus reference on test rows, positive where the winner is better.
-        level: of ``interval``, after correction for the number of candidates.
+        level: of ``interval``.
         adaptation: the winner against zero-shot. against_scratch: the winner against scratch.
         sentence: filled on writing where it is empty.
     """
