@@ -42,13 +42,15 @@ class BuildError(Exception):
 
 
 def sources(csrc: Path) -> list[Path]:
-    return sorted(csrc.rglob("*.cpp"))
+    """Of the CPU library; ``csrc/simt`` holds a tool of the tests."""
+    return sorted(p for p in csrc.rglob("*.cpp") if "simt" not in p.relative_to(csrc).parts)
 
 
 def digest(csrc: Path, torch_version: str) -> str:
     """Changes with every source, flag, compiler and torch that a build depends on."""
     h = hashlib.sha256()
-    for path in sorted(p for p in csrc.rglob("*") if p.suffix in {".cpp", ".h", ".inc"}):
+    files = (p for p in csrc.rglob("*") if p.suffix in {".cpp", ".h", ".inc"})
+    for path in sorted(p for p in files if not {"simt", "cuda"} & set(p.relative_to(csrc).parts)):
         h.update(path.relative_to(csrc).as_posix().encode() + b"\0" + path.read_bytes())
     h.update(json.dumps([_FLAGS, extra_flags(), compiler(), torch_version, sys.platform, os.uname().machine]).encode())
     return h.hexdigest()
@@ -89,11 +91,11 @@ def build(csrc: Path, output: Path, torch_dir: Path, torch_version: str) -> None
             for source, o in zip(sources(csrc), objects, strict=True)
         ]
         with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-            list(pool.map(_call, calls))
+            list(pool.map(run, calls))
         linked = output.with_name(f".{output.name}.{os.getpid()}")
         origin = ["-Wl,-rpath," + str(lib)]
         link = [*map(str, objects), f"-L{lib}", "-ltorch_cpu", *origin, "-o", str(linked)]
-        _call([*command, "-shared", "-pthread", *extra_flags(), *link])
+        run([*command, "-shared", "-pthread", *extra_flags(), *link])
     info = {
         "torch": torch_version,
         "target": ".".join(map(str, TORCH_TARGET)),
@@ -107,7 +109,8 @@ def build(csrc: Path, output: Path, torch_dir: Path, torch_version: str) -> None
     os.replace(linked, output)
 
 
-def _call(command: Sequence[str]) -> None:
+def run(command: Sequence[str]) -> None:
+    """Run a compiler; BuildError with its first error."""
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         lines = found.stderr.splitlines()

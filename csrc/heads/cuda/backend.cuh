@@ -1,0 +1,113 @@
+// Launches kernel bodies on a CUDA stream, plainly or as a replayed graph.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "passes.h"
+
+namespace tlplat {
+namespace gpu {
+
+inline void check(cudaError_t state, const char* what) {
+  if (state != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(state));
+}
+
+template <class Kernel, class Args>
+__global__ void __launch_bounds__(Kernel::kMaxThreads) entry(const __grid_constant__ Args args) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  Kernel::run(args, shared);
+}
+
+// On the stream of the caller; the device is current.
+class StreamBackend {
+ public:
+  StreamBackend(int device, cudaStream_t stream) : device_(device), stream_(stream) {}
+
+  Limits limits() const {
+    int sms = 0, shared = 0, major = 0;
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_), "the device cannot be asked");
+    check(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device_), "the device cannot be asked");
+    check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_), "the device cannot be asked");
+    if (major < 8) throw std::runtime_error("the GPU's compute capability is below 8.0");
+    return {sms, shared, false, int64_t(8) << 20};
+  }
+
+  template <class Kernel, class Args>
+  void launch(Grid grid, int threads, const Args& args);
+
+  void upload(void* to, const void* from, size_t bytes) { move(to, from, bytes, cudaMemcpyHostToDevice); }
+  void copy(void* to, const void* from, int64_t bytes) { move(to, from, size_t(bytes), cudaMemcpyDeviceToDevice); }
+  void zero(void* to, int64_t bytes) { check(cudaMemsetAsync(to, 0, size_t(bytes), stream_), "a memset"); }
+  // Waits for the stream.
+  void download(void* to, const void* from, size_t bytes) {
+    move(to, from, bytes, cudaMemcpyDeviceToHost);
+    check(cudaStreamSynchronize(stream_), "the kernels");
+  }
+
+ protected:
+  void move(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+    check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "a copy");
+  }
+  int device_;
+  cudaStream_t stream_;
+};
+
+// Not inside the class, where it would be inline: then `extern template` would compile the kernels all the same.
+template <class Kernel, class Args>
+void StreamBackend::launch(Grid grid, int threads, const Args& args) {
+  const int64_t shared = Kernel::shared_bytes(args);
+  auto* kernel = entry<Kernel, Args>;
+  if (shared > (48 << 10))
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)), "shared memory");
+  kernel<<<dim3(unsigned(grid.x), unsigned(grid.y), unsigned(grid.z)), threads, size_t(shared), stream_>>>(args);
+  check(cudaGetLastError(), "a launch");
+}
+
+// On a stream of its own, which can be captured, after what the caller's stream holds.
+class GraphBackend : public StreamBackend {
+ public:
+  using Graph = std::function<void()>;
+
+  GraphBackend(int device, void* after) : StreamBackend(device, nullptr) {
+    check(cudaStreamSynchronize(static_cast<cudaStream_t>(after)), "work before the fit");
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
+  }
+  GraphBackend(const GraphBackend&) = delete;
+  GraphBackend& operator=(const GraphBackend&) = delete;
+  ~GraphBackend() {
+    cudaStreamSynchronize(stream_);
+    cudaStreamDestroy(stream_);
+  }
+
+  // What replays `launches`: one graph launch, or the launches themselves where a graph would be too long.
+  Graph record(int64_t count, const std::function<void()>& launches) {
+    if (count > kLongestGraph) return launches;
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "a capture");
+    std::exception_ptr fault;
+    try {
+      launches();
+    } catch (const std::exception&) {
+      fault = std::current_exception();
+    }
+    const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
+    if (fault) std::rethrow_exception(fault);
+    check(ended, "a capture");
+    cudaGraphExec_t ready = nullptr;
+    const cudaError_t made = cudaGraphInstantiate(&ready, graph, 0);
+    cudaGraphDestroy(graph);
+    check(made, "a graph");
+    const std::shared_ptr<CUgraphExec_st> kept(ready, [](cudaGraphExec_t g) { cudaGraphExecDestroy(g); });
+    return [this, kept] { check(cudaGraphLaunch(kept.get(), stream_), "a graph's launch"); };
+  }
+
+ private:
+  static constexpr int64_t kLongestGraph = 4096;
+};
+
+}  // namespace gpu
+}  // namespace tlplat

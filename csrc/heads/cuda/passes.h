@@ -1,0 +1,249 @@
+// Chooses how a pass runs, sizes its workspace and launches it. `Backend` launches kernels: on a stream (backend.cuh), or
+// under the SIMT shim (simt/heads.cpp).
+#pragma once
+#include <algorithm>
+#include <stdexcept>
+#include <vector>
+
+#include "finish.h"
+#include "pass.h"
+#include "product.h"
+#include "rowwise.h"
+
+namespace tlplat {
+namespace gpu {
+
+struct Grid {
+  int64_t x = 1, y = 1, z = 1;
+};
+
+struct Limits {
+  int sms = 1;               // multiprocessors
+  int64_t shared = 48 << 10;  // bytes of shared memory that a block may ask for
+  bool scalar = false;       // no tensor cores
+  int64_t chunk_elements = int64_t(8) << 20;  // logits held at once, for many columns
+};
+
+// Hands out a workspace piece by piece; with a null base it only counts.
+class Arena {
+ public:
+  explicit Arena(unsigned char* base = nullptr) : base_(base) {}
+  template <class T>
+  T* take(int64_t count) {
+    const int64_t at = used_;
+    used_ += (std::max<int64_t>(count, 1) * int64_t(sizeof(T)) + 255) / 256 * 256;
+    return base_ ? reinterpret_cast<T*>(base_ + at) : nullptr;
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  unsigned char* base_;
+  int64_t used_ = 0;
+};
+
+template <int MC, int V4, int R>
+struct Variant {};
+
+// Calls f(Variant<...>) of the first variant of the one-pass kernel with room for so many columns.
+template <class F>
+void choose_variant(int64_t columns, int v4, F f) {
+  if (v4 == 2) {
+    if (columns <= 8) return f(Variant<8, 2, 4>());
+    if (columns <= 12) return f(Variant<12, 2, 4>());
+    return f(Variant<16, 2, 4>());
+  }
+  if (columns <= 4) return f(Variant<4, 1, 8>());
+  if (columns <= 8) return f(Variant<8, 1, 8>());
+  if (columns <= 12) return f(Variant<12, 1, 8>());
+  if (columns <= 20) return f(Variant<20, 1, 8>());
+  return f(Variant<32, 1, 8>());
+}
+
+template <class T>
+class Passes {
+ public:
+  // `rows`: the most rows of one pass. `groups`: heads by their order of rows.
+  Passes(const Limits& limits, int64_t rows, int64_t d, int64_t classes, const std::vector<Pack>& groups, bool backward)
+      : limits_(limits), rows_(rows), d_(d), classes_(classes), backward_(backward), packs_(groups) {
+    for (const Pack& g : groups) heads_ = std::max<int64_t>(heads_, g.first + g.heads), widest_ = std::max(widest_, g.heads);
+    small_ = sizeof(T) == 4 && plan_small();
+    if (!small_) plan_large();
+    if (int64_t(packs_.size()) * splits_ > 65535 || heads_ > 65535) throw std::runtime_error("too many heads for one call");
+  }
+
+  bool small() const { return small_; }
+  const std::vector<Pack>& packs() const { return packs_; }
+
+  void place(Arena& arena) {
+    table_ = arena.take<Pack>(int64_t(packs_.size()));
+    partial_ = arena.take<T>(backward_ ? parts_ * heads_ * classes_ * d_ : 0);
+    sums_ = arena.take<double>(parts_ * sums_width(heads_, classes_));
+    if (!small_) logits_ = arena.take<T>(chunk_ * ld_);
+  }
+
+  // Copies the table of packs; once, before the first run.
+  template <class Backend>
+  void prepare(Backend& backend) {
+    if (table()) backend.upload(table_, packs_.data(), packs_.size() * sizeof(Pack));
+  }
+
+  // How many parts a pass over `count` rows leaves in partial() and sums().
+  int parts(int64_t count) const {
+    return small_ ? int(std::min<int64_t>(parts_, std::max<int64_t>((count + tile_ - 1) / tile_, 1))) : int(splits_);
+  }
+  const T* partial() const { return partial_; }
+  const double* sums() const { return sums_; }
+
+  template <class Backend>
+  void run(Backend& backend, Rows<T> rows, const T* w, const T* bias, const uint8_t* done, bool backward, T* row_loss,
+           T* probability) {
+    rows.aligned = can_read_four(rows), rows.classes = int32_t(classes_);
+    if (small_) return run_small(backend, rows, w, bias, done, backward, row_loss, probability);
+    if constexpr (sizeof(T) == 4)
+      if (!limits_.scalar) return run_large<TensorTile>(backend, rows, w, bias, backward, row_loss, probability);
+    run_large<ScalarTile<T>>(backend, rows, w, bias, backward, row_loss, probability);
+  }
+
+ private:
+  // One head needs no table, and then no copy to the device.
+  const Pack* table() const { return heads_ > 1 ? table_ : nullptr; }
+
+  bool plan_small() {
+    if (classes_ > 32) return false;
+    v4_ = d_ > 128 && classes_ <= 16 ? 2 : 1;
+    wd_ = std::max<int64_t>((d_ + 128 * v4_ - 1) / (128 * v4_), 1);
+    if (wd_ > 8) return false;
+    wr_ = 8 / wd_;
+    pack_ = std::max<int64_t>(std::min<int64_t>((v4_ == 2 ? 16 : 32) / classes_, widest_), 1);
+    bool fits = false;
+    choose_variant(pack_ * classes_, v4_, [&](auto variant) { fits = fits_in_shared(variant); });
+    if (!fits) return false;
+    std::vector<Pack> packs;
+    for (const Pack& g : packs_)
+      for (int32_t h = 0; h < g.heads; h += int32_t(pack_))
+        packs.push_back({g.first + h, std::min<int32_t>(int32_t(pack_), g.heads - h), g.order});
+    packs_ = packs;
+    const int64_t blocks = std::max<int64_t>(limits_.sms / int64_t(packs_.size()), 1);
+    parts_ = std::min(blocks, std::max<int64_t>((rows_ + tile_ - 1) / tile_, 1));
+    return true;
+  }
+
+  template <int MC, int V4, int R>
+  bool fits_in_shared(Variant<MC, V4, R>) {
+    PassArgs<float> p{};
+    p.wd = int32_t(wd_), p.wr = int32_t(wr_), p.pack = int32_t(pack_);
+    tile_ = wr_ * R;
+    return PassKernel<MC, V4, R>::shared_bytes(p) <= limits_.shared;
+  }
+
+  void plan_large() {
+    ld_ = (sums_width(heads_, classes_) + 3) / 4 * 4;
+    chunk_ = std::clamp<int64_t>(limits_.chunk_elements / ld_ / kTile * kTile, kTile, std::max<int64_t>(rows_, 1));
+    int64_t tiles = 0;
+    for (const Pack& g : packs_) tiles += tiles_of(g.heads * classes_) * tiles_of(d_);
+    const int64_t useful = std::max<int64_t>(chunk_ / 128, 1);
+    splits_ = tiles >= limits_.sms ? 1 : std::clamp<int64_t>((limits_.sms + tiles - 1) / tiles, 1, std::min<int64_t>(useful, 32));
+    parts_ = splits_;
+  }
+
+  static int64_t tiles_of(int64_t n) { return std::max<int64_t>((n + kTile - 1) / kTile, 1); }
+
+  template <class Backend>
+  void run_small(Backend& backend, const Rows<T>& rows, const T* w, const T* bias, const uint8_t* done, bool backward,
+                 T* row_loss, T* probability) {
+    if constexpr (sizeof(T) == 4) {
+      const PassArgs<T> p{rows, w, bias, int32_t(classes_), int32_t(heads_), table(), done,
+                          backward ? partial_ : nullptr, probability ? nullptr : sums_, row_loss, probability,
+                          int32_t(wd_), int32_t(wr_), int32_t(pack_)};
+      const Grid grid{parts(rows.end - rows.begin), int64_t(packs_.size()), 1};
+      choose_variant(pack_ * classes_, v4_, [&]<int MC, int V4, int R>(Variant<MC, V4, R>) {
+        backend.template launch<PassKernel<MC, V4, R>>(grid, int(32 * wd_ * wr_), p);
+      });
+    }
+  }
+
+  template <class Tile, class Backend>
+  void run_large(Backend& backend, Rows<T> rows, const T* w, const T* bias, bool backward, T* row_loss, T* probability) {
+    const int64_t end = rows.end, groups = int64_t(packs_.size()), columns = tiles_of(widest_ * classes_);
+    int32_t later = 0;
+    do {
+      rows.end = std::min(rows.begin + chunk_, end);
+      const int64_t count = rows.end - rows.begin;
+      const ProductArgs<T> product{rows, w, bias, table(), int32_t(classes_), int32_t(heads_), int32_t(splits_),
+                                   logits_, ld_, partial_, later};
+      const RowwiseArgs<T> rowwise{rows, table(), int32_t(classes_), int32_t(heads_), int32_t(splits_),
+                                   logits_, ld_, sums_, later, row_loss, probability};
+      if (count > 0) {
+        backend.template launch<LogitsKernel<Tile>>({columns, tiles_of(count), groups}, kTileThreads, product);
+        backend.template launch<SoftmaxKernel<T>>({(count + 3) / 4, heads_, 1}, 128, rowwise);
+      }
+      if (!probability) {
+        const int64_t width = sums_width(heads_, classes_);
+        backend.template launch<ColumnSumsKernel<T>>({(width + 31) / 32, splits_, 1}, 256, rowwise);
+      }
+      if (backward)
+        backend.template launch<GradientKernel<Tile>>({tiles_of(d_), columns, groups * splits_}, kTileThreads, product);
+      later = 1;
+      rows.begin = rows.end;
+    } while (rows.begin < end);
+  }
+
+  Limits limits_;
+  int64_t rows_, d_, classes_, heads_ = 0;
+  bool backward_, small_ = false;
+  std::vector<Pack> packs_;
+  int32_t widest_ = 0;
+  int v4_ = 1;
+  int64_t wd_ = 1, wr_ = 1, pack_ = 1, tile_ = 1, parts_ = 1, splits_ = 1, chunk_ = 0, ld_ = 0;
+  Pack* table_ = nullptr;
+  T *partial_ = nullptr, *logits_ = nullptr;
+  double* sums_ = nullptr;
+};
+
+// softmax_head_loss and softmax_head_predict for one head: place in an arena, then run.
+template <class T>
+class OneHead {
+ public:
+  OneHead(const Limits& limits, const Rows<T>& rows, int64_t classes, bool backward)
+      : rows_(rows), classes_(classes), backward_(backward), passes_(limits, rows.n, rows.d, classes, {{0, 1, 0}}, backward) {
+    rows_.begin = 0, rows_.end = rows.n;
+  }
+
+  int64_t bytes() {
+    Arena arena;
+    passes_.place(arena);
+    return arena.used();
+  }
+
+  // reduction: 0 none (loss is (n,)), 1 mean, 2 sum. The gradients are those of the reduced loss, of its sum for none.
+  template <class Backend>
+  void loss(Backend& backend, unsigned char* workspace, const T* w, const T* bias, int64_t reduction, T* loss, T* grad_w,
+            T* grad_b) {
+    Arena arena(workspace);
+    passes_.place(arena);
+    passes_.prepare(backend);
+    passes_.run(backend, rows_, w, bias, nullptr, backward_, reduction == 0 ? loss : nullptr, static_cast<T*>(nullptr));
+    const int parts = passes_.parts(rows_.n);
+    const LossArgs<T> p{backward_ ? passes_.partial() : nullptr, passes_.sums(), parts, int32_t(classes_), reduction == 1,
+                        rows_.d, reduction == 0 ? nullptr : loss, backward_ ? grad_w : nullptr, backward_ ? grad_b : nullptr};
+    const int64_t wide = kFoldThreads / fold_lanes(parts), size = backward_ ? classes_ * rows_.d : 1;
+    backend.template launch<LossKernel<T>>({std::max<int64_t>((size + wide - 1) / wide, 1), 1, 1}, kFoldThreads, p);
+  }
+
+  template <class Backend>
+  void predict(Backend& backend, unsigned char* workspace, const T* w, const T* bias, T* probability) {
+    Arena arena(workspace);
+    passes_.place(arena);
+    passes_.prepare(backend);
+    if (rows_.n) passes_.run(backend, rows_, w, bias, nullptr, false, nullptr, probability);
+  }
+
+ private:
+  Rows<T> rows_;
+  int64_t classes_;
+  bool backward_;
+  Passes<T> passes_;
+};
+
+}  // namespace gpu
+}  // namespace tlplat

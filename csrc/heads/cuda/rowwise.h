@@ -1,0 +1,90 @@
+// Between the two products of a pass with many columns: the softmax of every row and head in a chunk of logits, and the
+// sums of its columns.
+#pragma once
+#include "pass.h"
+
+namespace tlplat {
+namespace gpu {
+
+template <class T>
+struct RowwiseArgs {
+  Rows<T> rows;           // begin ... end: the chunk
+  const Pack* packs;      // as in product.h
+  int32_t classes, heads, splits;
+  T* logits;              // (chunk, ld): heads * classes logits, then room for heads losses and heads masses
+  int64_t ld;
+  double* sums;           // (splits, heads * classes + 2 * heads), or null
+  int32_t accumulate;
+  T* row_loss;            // (n,) or null; of head 0
+  T* probability;         // (n, classes) or null; of head 0
+};
+
+// One warp a row and head. Grid: (rows, heads), 4 rows a block.
+template <class T>
+struct SoftmaxKernel {
+  static constexpr int kMaxThreads = 128;
+  static int64_t shared_bytes(const RowwiseArgs<T>&) { return 0; }
+
+  static TLPLAT_DEVICE void run(const RowwiseArgs<T>& p, unsigned char*) {
+    const int64_t at = int64_t(block_x()) * (threads() / 32) + tid() / 32;
+    const int head = block_y(), lane = tid() % 32;
+    if (p.rows.begin + at >= p.rows.end) return;
+    Pack pack = pack_at(p.packs, 0);
+    for (int g = 1; head >= pack.first + pack.heads; ++g) pack = pack_at(p.packs, g);
+    const int64_t i = row_at(p.rows, pack.order, p.rows.begin + at);
+    const Target<T> t = target_of(p.rows, i);
+    T* x = p.logits + at * p.ld + int64_t(head) * p.classes;
+
+    T top = -INFINITY;
+    for (int c = lane; c < p.classes; c += 32) top = x[c] > top || x[c] != x[c] ? x[c] : top;
+    TLPLAT_UNROLL
+    for (int s = 16; s; s >>= 1) {
+      const T other = shfl_xor(top, s);
+      top = other > top || other != other ? other : top;
+    }
+    T total = 0, own = 0, spread = 0, smoothed = 0;
+    for (int c = lane; c < p.classes; c += 32) {
+      const T v = x[c] - top, smooth = smooth_of(p.rows, c);
+      if (c == t.label) own = v;
+      spread += smooth, smoothed += smooth * v;
+      total += exp_of(v);
+    }
+    total = warp_sum(total), own = warp_sum(own), spread = warp_sum(spread), smoothed = warp_sum(smoothed);
+    const T weight = t.kept == 0 ? T(0) : weight_of(p.rows, head, i), mass = t.a + spread;
+    for (int c = lane; c < p.classes; c += 32) {
+      const T share = exp_of(x[c] - top) / total;
+      if (p.probability) p.probability[i * p.classes + c] = share;
+      x[c] = weight == 0 ? T(0) : weight * (mass * share - smooth_of(p.rows, c) - (c == t.label ? t.a : T(0)));
+    }
+    if (lane) return;
+    const T loss = weight == 0 ? T(0) : weight * (mass * log_of(total) - t.a * own - smoothed);
+    T* extra = p.logits + at * p.ld + int64_t(p.heads) * p.classes;
+    extra[head] = loss, extra[p.heads + head] = weight == 0 ? T(0) : weight * t.mass;
+    if (p.row_loss) p.row_loss[i] = loss;
+  }
+};
+
+// sums[split] of 32 columns a block. Grid: (columns / 32, splits); 8 threads a column, added up in order.
+template <class T>
+struct ColumnSumsKernel {
+  static constexpr int kMaxThreads = 256;
+  static int64_t shared_bytes(const RowwiseArgs<T>&) { return 256 * 8; }
+
+  static TLPLAT_DEVICE void run(const RowwiseArgs<T>& p, unsigned char* shared) {
+    double* scratch = reinterpret_cast<double*>(shared);
+    const int64_t width = sums_width(p.heads, p.classes), column = int64_t(block_x()) * 32 + tid() % 32;
+    const int64_t count = p.rows.end - p.rows.begin, each = (count + p.splits - 1) / p.splits;
+    const int64_t begin = block_y() * each, end = begin + each < count ? begin + each : count;
+    double sum = 0;
+    for (int64_t r = begin + tid() / 32; column < width && r < end; r += 8) sum += double(p.logits[r * p.ld + column]);
+    scratch[tid()] = sum;
+    TLPLAT_SYNC(column_sums);
+    if (tid() >= 32 || column >= width) return;
+    for (int q = 1; q < 8; ++q) sum += scratch[q * 32 + tid()];
+    double* to = p.sums + block_y() * width + column;
+    *to = p.accumulate ? *to + sum : sum;
+  }
+};
+
+}  // namespace gpu
+}  // namespace tlplat
