@@ -24,16 +24,16 @@ def written(path, rows):
 def test_the_domains_own_unlabelled_rows_are_the_pool_without_the_labelled_ones(toy):
     _, stage = staged(toy)
     facts = stage.target.data_card["unlabeled"]
-    assert facts["rows"] == len(stage.bench.unlabeled) == len(stage.target.pool) - 40
+    assert facts["rows"] == len(stage.views[0].unlabeled) == len(stage.target.pool) - 40
     assert facts["from"] == "the toy domain"
     assert facts["left_out_as_labelled_rows_or_copies"] == 40
-    assert "unlabeled" in stage.bench.task_info.offers
+    assert "unlabeled" in stage.views[0].bench(stage.bench).task_info.offers
 
 
 def test_where_all_rows_are_labelled_none_is_unlabelled(toy):
     _, stage = staged(toy, labels=300)
-    assert stage.bench.unlabeled is None
-    assert "unlabeled" not in stage.bench.task_info.offers
+    assert stage.views[0].unlabeled is None
+    assert "unlabeled" not in stage.views[0].bench(stage.bench).task_info.offers
 
 
 def test_a_file_of_unlabelled_rows_takes_their_place_and_loses_the_test_rows(toy, tmp_path):
@@ -67,7 +67,7 @@ def test_a_file_of_test_rows_alone_is_refused(toy, tmp_path):
 def test_source_rows_are_read_only_where_a_strategy_would_use_them(toy, monkeypatch):
     from tlplat.strategies.linear_probe import LinearProbe
 
-    assert staged(toy)[1].bench.source_rows is None
+    assert staged(toy)[1].views[0].source_rows is None
     monkeypatch.setattr(LinearProbe, "uses", frozenset({"source_rows"}))
-    assert len(staged(toy)[1].bench.source_rows) == 500
-    assert staged(toy, options={"lend_source": False})[1].bench.source_rows is None
+    assert len(staged(toy)[1].views[0].source_rows) == 500
+    assert staged(toy, options={"lend_source": False})[1].views[0].source_rows is None

@@ -5,6 +5,7 @@ It is a plugin like any other: tests register its classes, or put it on the path
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from tlplat import hookimpl
 from tlplat.data.examples import Examples, TensorInputs
 from tlplat.domain import Baseline, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
-from tlplat.errors import DataError
+from tlplat.errors import DataError, UsageError
 from tlplat.model import Backbone, SourceModel
 from tlplat.plan import Ref
 from tlplat.pretrain import pretrain
@@ -66,7 +67,9 @@ class Nearest(Baseline):
         return [torch.softmax(-torch.cdist(o.tensor.double(), means), dim=1).numpy() for o in others]
 
 
-def rows(count: int, seed: int, shift: float = 0.0, flip: bool = False, prefix: str = "row") -> Examples:
+def rows(
+    count: int, seed: int, shift: float = 0.0, flip: bool = False, prefix: str = "row", scale: float = 1.0
+) -> Examples:
     """Two noisy rings in the first dimensions; ``shift`` moves the target away from the source."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(count, DIM))
@@ -74,7 +77,7 @@ def rows(count: int, seed: int, shift: float = 0.0, flip: bool = False, prefix: 
     x = x + shift * np.linspace(-1, 1, DIM)
     y = 1 - y if flip else y
     ids = [f"{prefix}-{seed}-{i}" for i in range(count)]
-    return Examples(TensorInputs(torch.from_numpy(x.astype(np.float32))), torch.from_numpy(y), ids)
+    return Examples(TensorInputs(torch.from_numpy((scale * x).astype(np.float32))), torch.from_numpy(y), ids)
 
 
 class ToyOptions(DomainOptions):
@@ -97,31 +100,39 @@ class Toy(Domain):
         return [SourceInfo(n, n, "CC0-1.0", "none") for n in ("rings", "flipped", "headless")]
 
     def source(self, name: str, options: ToyOptions, context: DomainContext) -> SourceModel:
+        """Besides those listed: ``doubled`` takes vectors twice as long, ``swapped`` has its labels in other order."""
+        scale, swapped = (2.0 if name == "doubled" else 1.0), name == "swapped"
         made = pretrain(
             name,
             Ref("toy_net", {"width": 16}),
-            rows(1500, 1, flip=name == "flipped"),
-            rows(300, 2, flip=name == "flipped"),
-            Classification(["in", "out"]),
-            {"dim": DIM},
+            rows(1500, 1, flip=name == "flipped" or swapped, scale=scale),
+            rows(300, 2, flip=name == "flipped" or swapped, scale=scale),
+            Classification(["out", "in"] if swapped else ["in", "out"]),
+            {"dim": DIM, "scale": scale},
             {"license": "CC0-1.0", "citation": "none", "data": "synthetic"},
             context,
             steps=300,
             batch_size=64,
         )
-        if name != "headless":
-            return made
-        return SourceModel(made.name, made.base, made.state, None, None, made.preprocess, made.provenance)
+        headless = {"head": None, "task": None} if name == "headless" else {}
+        return dataclasses.replace(made, name=name, **headless)
 
     def target(self, options: ToyOptions, data: Any, source: SourceModel, context: DomainContext) -> TargetTask:
-        pool = rows(300 if options.size == "small" else 900, 3 + 10 * context.data_seed, options.shift, prefix="pool")
-        test = rows(400, 4 + 10 * context.data_seed, options.shift, prefix="test")
+        """The rows for a source; ``apart`` gets another split, ``narrow`` none."""
+        if source.name == "narrow":
+            raise UsageError("TL-USAGE", "the source narrow takes other rows", fix="choose another source")
+        seed, scale = context.data_seed + (source.name == "apart"), source.preprocess["scale"]
+        count = 300 if options.size == "small" else 900
+        labels = list(source.task.labels) if source.task else ["in", "out"]
+        flip = labels == ["out", "in"]
+        pool = rows(count, 3 + 10 * seed, options.shift, flip, "pool", scale)
+        test = rows(400, 4 + 10 * seed, options.shift, flip, "test", scale)
         return TargetTask(
-            "rings: source -> shifted",
-            Classification(["in", "out"]),
+            f"rings: {source.name} -> shifted",
+            Classification(labels),
             pool,
             test,
-            {"dim": DIM},
+            {"dim": DIM, "scale": scale},
             {"data": "synthetic"},
             unlabeled=pool.inputs if options.unlabeled else None,
         )
@@ -138,7 +149,8 @@ class Toy(Domain):
         table = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float32)
         if table.shape[1] != DIM:
             raise DataError("TL-DATA-COLUMN", f"{table.shape[1]} columns", fix=f"give {DIM}")
-        return [str(i) for i in range(len(table))], TensorInputs(torch.from_numpy(table))
+        scaled = torch.from_numpy(table) * preprocess.get("scale", 1.0)
+        return [str(i) for i in range(len(table))], TensorInputs(scaled)
 
 
 @hookimpl

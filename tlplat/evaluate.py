@@ -108,6 +108,7 @@ class Standing:
         scores: on test rows. inference_cost: multiply-adds a row. trained: parameters trained.
         jackknife: (seeds, parts) test scores of fits without each part of the labelled rows; None where the
             candidate learns nothing from them (zero-shot) or was not asked.
+        source: whose architecture or weights it has, where there are several.
     """
 
     key: str
@@ -119,6 +120,7 @@ class Standing:
     inference_cost: float
     trained: int
     jackknife: np.ndarray | None = None
+    source: str | None = None
 
 
 def labelling_error(a: Standing, b: Standing) -> float:
@@ -142,8 +144,8 @@ class Verdict:
     Attributes:
         winner: best transfer by validation. reference: best of what can be done without.
         difference: winner minus reference on test rows, interval at ``level``.
-        against_scratch: winner minus scratch, where scratch ran.
-        adaptation: winner minus zero-shot, where it ran and is not the winner.
+        against_scratch: winner minus scratch of its own architecture, where that ran.
+        adaptation: winner minus zero-shot of its own source, where that ran and is not the winner.
         recommended: what to use; in a tie the cheaper at inference, then in trained parameters.
     """
 
@@ -194,8 +196,8 @@ def judge(standings: Sequence[Standing], higher_is_better: bool) -> Verdict:
     winner, reference = best(transfers, higher_is_better), best(others, higher_is_better)
     level = 1 - ALPHA
     difference = _gain(winner, reference, level, higher_is_better)
-    scratch = next((s for s in others if s.scratch), None)
-    zero_shot = next((s for s in transfers if s.zero_shot and s is not winner), None)
+    scratch = next((s for s in others if s.scratch and s.source == winner.source), None)
+    zero_shot = next((s for s in transfers if s.zero_shot and s is not winner and s.source == winner.source), None)
     against_scratch = _gain(winner, scratch, level, higher_is_better) if scratch else None
     adaptation = _gain(winner, zero_shot, level, higher_is_better) if zero_shot else None
     outcome: Literal["helps", "ties", "hurts"] = (

@@ -86,7 +86,7 @@ def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[s
     rows = Rows.all(stage.labelled)
     plans: list[dict[str, Any]] = []
     for candidate in stage.candidates:
-        entry = {"name": candidate.name, "family": candidate.family, "settings": len(candidate.settings())}
+        entry = {"name": candidate.label, "family": candidate.family, "settings": len(candidate.settings())}
         if isinstance(candidate, StrategyCandidate):
             measured, plan = candidate.declare(stage.bench, rows)
             entry |= {"hyperparameters": dict(candidate.hyperparameters), "measured": measured, "plan": plan.to_json()}
@@ -95,11 +95,11 @@ def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[s
         "schema_version": 1,
         "domain": config.domain,
         "task": stage.target.title,
-        "source": stage.source.name,
+        "source": ", ".join(view.source.name for view in stage.views),
         "labels": {
             "train_and_validation": len(stage.labelled),
             "test": len(stage.target.test),
-            "unlabeled": 0 if stage.bench.unlabeled is None else len(stage.bench.unlabeled),
+            "unlabeled": 0 if stage.views[0].unlabeled is None else len(stage.views[0].unlabeled),
         },
         "steps": stage.bench.steps(len(stage.labelled)),
         "candidates": plans,
@@ -180,8 +180,9 @@ def _allowance(folder: Path, stage: Stage, search: Search) -> Allowance:
 def _compared(chosen: Sequence[Chosen], winner: Chosen, higher_is_better: bool) -> list[Chosen]:
     """Whom the verdict compares: the winner, the best without transfer, and scratch; zero-shot learns from no row."""
     others = [c for c in chosen if not c.candidate.transfers]
-    reference = best(others, higher_is_better)
-    found = [c for c in chosen if c in (winner, reference) or c.candidate.name == "scratch"]
+    reference, source = best(others, higher_is_better), winner.candidate.source
+    scratch = [c for c in others if c.candidate.name == "scratch" and c.candidate.source is source]
+    found = [c for c in chosen if c in (winner, reference, *scratch)]
     return [c for c in found if c.candidate.name != "zero_shot"]
 
 
@@ -194,9 +195,14 @@ def _keeper(validated: Validated, stage: Stage) -> Callable[[Outcome], None]:
             validated.folder / "fitted",
             outcome.model,
             stage.target.task.info(),
-            stage.target.preprocess,
+            stage.view_of(validated.candidate).target.preprocess,
             stage.bench.registry,
-            {"kind": "model", "domain": stage.domain.name, "strategy": validated.candidate.name},
+            {
+                "kind": "model",
+                "domain": stage.domain.name,
+                "strategy": validated.candidate.name,
+                "source": stage.view_of(validated.candidate).source.name,
+            },
             plugins=[("domains", stage.domain.name)],
         )
 
@@ -215,6 +221,7 @@ def _standing(finalist: Finalist) -> Standing:
         inference_cost=chosen.inference_cost,
         trained=chosen.trained,
         jackknife=None if finalist.jackknife is None else np.stack(finalist.jackknife),
+        source=chosen.candidate.source.name if chosen.candidate.source else None,
     )
 
 

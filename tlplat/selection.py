@@ -139,7 +139,5 @@ class Search(Trials):
         return max(arms, key=lambda arm: self.merit(arm, share))
 
     def key(self, candidate: int) -> str:
-        """The candidate's name; with its source where another one has the same name."""
-        here = self.candidates[candidate]
-        twice = sum(c.name == here.name for c in self.candidates) > 1
-        return f"{here.name}@{here.source.name}" if twice and here.source is not None else here.name
+        """What report and verdict call the candidate: its name, and its source's where the run has several."""
+        return self.candidates[candidate].label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from tlplat.cache import cache_root
 from tlplat.config import RunConfig, TrainOptions
 from tlplat.data.examples import Examples
 from tlplat.data.quality import check_quality
-from tlplat.data.splits import draw_labels
-from tlplat.data.unlabeled import MOST_ROWS, Admitted, admit, need_rows
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import Finding, UsageError
 from tlplat.features import FeatureStore
@@ -25,9 +23,11 @@ from tlplat.model import BackboneInfo, SourceModel, TaskInfo
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.selection import Search
+from tlplat.sourcing import Sourcing, leading_first
 from tlplat.strategy import Strategy
 from tlplat.train import FitSettings
 from tlplat.trial import BaselineCandidate, Bench, Candidate, Rows, StrategyCandidate, Trivial
+from tlplat.view import View
 
 DEFAULT_EPOCHS = 30
 LEAST_STEPS, MOST_STEPS = 60, 1500
@@ -39,22 +39,40 @@ class Stage:
     """What a run works on.
 
     Attributes:
-        labelled: training and validation rows. skipped: strategies that do not fit, with the reason.
+        views: the target as each source sees it; the first leads: the search hands over its rows, and baselines see
+            these. skipped: strategies that do not fit, with the reason.
         quality: what the checks of labelled and test rows found.
         planted: the source was handed in, and stands in no configuration.
     """
 
     config: RunConfig
     domain: Domain
-    source: SourceModel
-    target: TargetTask
-    labelled: Examples
+    views: Sequence[View]
     bench: Bench
     candidates: list[Candidate]
     skipped: list[dict[str, str]]
     context: DomainContext
     quality: dict[str, Any]
     planted: bool = False
+
+    @property
+    def source(self) -> SourceModel:
+        """The leading source."""
+        return self.views[0].source
+
+    @property
+    def target(self) -> TargetTask:
+        """The target as the leading source sees it."""
+        return self.views[0].target
+
+    @property
+    def labelled(self) -> Examples:
+        """Training and validation rows."""
+        return self.views[0].labelled
+
+    def view_of(self, candidate: Candidate) -> View:
+        """What the candidate's source sees; baselines see what the leading one does."""
+        return candidate.view or self.views[0]
 
     @property
     def jobs(self) -> int:
@@ -107,61 +125,27 @@ def prepare(
     data = DataOptions(**config.data.model_dump())
     if data.path is not None:
         domain.check(options, data, context)
-    planted = source is not None
-    source = source or domain.source(config.source or domain.sources()[0].name, options, context)
-    target = domain.target(options, data, source, context)
-    wanted = config.labels if config.labels is not None or data.path else domain.default_labels
-    labelled = draw_labels(target.pool, wanted, config.data_seed, target.task)
-    unlabeled = _unlabeled(config, domain, target, labelled, context)
-    if unlabeled is not None:
-        target = replace(target, data_card={**target.data_card, "unlabeled": unlabeled.facts})
+    sourcing = Sourcing(config, domain, options, data, context)
+    if source is not None:
+        views = [sourcing.view(source.name, source)]
+    else:
+        views, _ = sourcing.views(sourcing.names())
+    views = leading_first([sourcing.lent(view) for view in views])
     bench = Bench(
-        task=target.task,
+        task=views[0].target.task,
         registry=registry,
         store=FeatureStore(context.tensors, registry, torch.device(config.device)),
         fit_settings=_fit_settings(config.train),
         steps=steps_of(config.train),
         device=torch.device(config.device),
         warn=context.warn,
-        unlabeled=None if unlabeled is None else unlabeled.inputs,
-        source_rows=None if planted else _source_rows(domain, source, options, target, context),
         keep_rows=domain.keeps_rows,
     )
-    candidates, skipped = _candidates(config, domain, source, target, bench)
-    quality = check_quality(labelled, target.test, target.task)
-    return Stage(config, domain, source, target, labelled, bench, candidates, skipped, context, quality, planted)
-
-
-def _unlabeled(
-    config: RunConfig, domain: Domain, target: TargetTask, labelled: Examples, context: DomainContext
-) -> Admitted | None:
-    """The user's unlabelled rows, else the domain's own, without test and labelled rows; None where there is none."""
-    path = config.data.unlabeled
-    if path is not None:
-        ids, inputs = domain.encode(path, target.preprocess, context)
-        found = admit(inputs, ids, labelled, target.test, path.name, config.data_seed)
-        need_rows(found)
-    elif target.unlabeled is not None:
-        own = f"the {domain.name} domain"
-        found = admit(target.unlabeled, None, labelled, target.test, own, config.data_seed, MOST_ROWS)
-        if not len(found.inputs):
-            return None
-    else:
-        return None
-    if found.warning:
-        context.warn(found.warning)
-    return found
-
-
-def _source_rows(
-    domain: Domain, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
-) -> Examples | None:
-    """Labelled rows of the source where a loaded strategy would use them: reading them takes a while."""
-    registry = context.registry
-    loaded: list[type[Strategy]] = [registry.get("strategies", name) for name in registry.names("strategies")]
-    if not any("source_rows" in cls.requires | cls.uses for cls in loaded):
-        return None
-    return domain.source_rows(source, options, target, context)
+    candidates, skipped = _candidates(config, domain, views, bench)
+    quality = check_quality(views[0].labelled, views[0].target.test, bench.task)
+    for view in views[1:]:
+        check_quality(view.labelled, view.target.test, bench.task)
+    return Stage(config, domain, views, bench, candidates, skipped, context, quality, source is not None)
 
 
 def set_threads(config: RunConfig) -> None:
@@ -217,22 +201,15 @@ def _domain_options(domain: Domain, config: RunConfig) -> Any:
 
 
 def _candidates(
-    config: RunConfig, domain: Domain, source: SourceModel, target: TargetTask, bench: Bench
+    config: RunConfig, domain: Domain, views: Sequence[View], bench: Bench
 ) -> tuple[list[Candidate], list[dict[str, str]]]:
-    """Every strategy that fits, at the rate the user fixed where one is, then the baselines."""
-    registry = bench.registry
-    task, same_labels = bench.task_info, heads_match(source.task, target.task.info())
-    info = BackboneInfo.of(bench.store.backbone(source), same_labels, Rows.all(target.pool).example())
+    """Every strategy that fits, on every source, at the rate the user fixed where one is; then the baselines."""
     found: list[Candidate] = []
     skipped: list[dict[str, str]] = []
-    names = registry.names("strategies") if "auto" in config.strategies else [*config.strategies, *ALWAYS]
-    for name in dict.fromkeys(names):
-        strategy: Strategy = registry.get("strategies", name)()
-        reason = strategy.unfit(task, info)
-        if reason is not None:
-            skipped.append({"strategy": name, "reason": reason})
-            continue
-        found.append(StrategyCandidate(strategy, source, same_labels, config.train.learning_rate))
+    for view in views:
+        fitting, unfit = _on_source(config, view, bench)
+        found += fitting
+        skipped += unfit
     if not any(c.transfers for c in found):
         raise UsageError(
             "TL-STRATEGY-NONE",
@@ -240,8 +217,25 @@ def _candidates(
             findings=[Finding(s["reason"], s["strategy"]) for s in skipped],
             fix="leave out --strategy to try all that fit, or choose another source",
         )
-    baselines = [Trivial(), *domain.baselines(target)]
+    baselines = [Trivial(), *domain.baselines(views[0].target)]
     return [*found, *(BaselineCandidate(b) for b in baselines)], skipped
+
+
+def _on_source(config: RunConfig, view: View, bench: Bench) -> tuple[list[Candidate], list[dict[str, str]]]:
+    registry, task = bench.registry, view.bench(bench).task_info
+    same_labels = heads_match(view.source.task, task)
+    info = BackboneInfo.of(bench.store.backbone(view.source), same_labels, Rows.all(view.target.pool).example())
+    found: list[Candidate] = []
+    skipped: list[dict[str, str]] = []
+    names = registry.names("strategies") if "auto" in config.strategies else [*config.strategies, *ALWAYS]
+    for name in dict.fromkeys(names):
+        strategy: Strategy = registry.get("strategies", name)()
+        reason = strategy.unfit(task, info)
+        if reason is not None:
+            skipped.append({"strategy": view.label(name), "reason": reason})
+            continue
+        found.append(StrategyCandidate(strategy, view.source, same_labels, config.train.learning_rate, view))
+    return found, skipped
 
 
 def heads_match(source: TaskInfo | None, target: TaskInfo) -> bool:

@@ -55,6 +55,7 @@ def document(
     folds = finalists[0].finals[0].record["validation"]["folds"]
     held = len(labelled) // folds if folds > 1 else finalists[0].finals[0].record["validation"]["rows"]
     spoken = {f.key: f for f in finalists}
+    winner = stage.view_of(spoken[verdict.winner].chosen.candidate)
     looked_at = dict.fromkeys([verdict.winner, verdict.reference])
     gaps = against(spoken[verdict.reference].scores, [f.scores for f in finalists], metric.higher_is_better)
     return {
@@ -62,10 +63,10 @@ def document(
         "tlplat": __version__,
         "domain": stage.domain.name,
         "task": {
-            "title": target.title,
+            "title": winner.target.title,
             "kind": info.kind,
             "labels": list(info.labels),
-            "source": stage.source.name,
+            "source": winner.source.name,
             "target": target.title.rpartition("->")[2].strip() or target.title,
             "unit": target.unit,
         },
@@ -84,7 +85,7 @@ def document(
             key: detail(spoken[key].finals, task, labelled, target.test, target.group_names) for key in looked_at
         },
         "data_card": {**target.data_card, "quality": stage.quality},
-        "source_card": {"name": stage.source.name, **stage.source.provenance},
+        "source_card": {"name": winner.source.name, **winner.source.provenance},
         "run": {
             "command": " ".join(env["argv"]),
             "config": _config(stage.config, env["config_origins"]),

@@ -25,6 +25,7 @@ from tlplat.start import finish_model, multiply_adds, predict_rows, start_model
 from tlplat.strategy import Family, Strategy
 from tlplat.tasks.base import Task
 from tlplat.train import FitResult
+from tlplat.view import View
 
 __all__ = ["BaselineCandidate", "Bench", "Candidate", "Outcome", "Rows", "StrategyCandidate", "Trivial", "settle"]
 
@@ -65,6 +66,13 @@ class Candidate(ABC):
     hyperparameters: Mapping[str, Any]
     free: bool
     """It takes no training steps, so that every budget gives the same result."""
+    view: View | None = None
+    """The run's rows as its source needs them; None where they are handed over so."""
+
+    @property
+    def label(self) -> str:
+        """What the report calls it: its name, and its source's where there are several."""
+        return self.view.label(self.name) if self.view else self.name
 
     @property
     def key(self) -> str:
@@ -147,7 +155,12 @@ class StrategyCandidate(Candidate):
     """A strategy on a source."""
 
     def __init__(
-        self, strategy: Strategy, source: SourceModel, has_source_head: bool, learning_rate: float | None = None
+        self,
+        strategy: Strategy,
+        source: SourceModel,
+        has_source_head: bool,
+        learning_rate: float | None = None,
+        view: View | None = None,
     ) -> None:
         """``learning_rate``, where given, replaces the rates that the strategy would try."""
         if learning_rate is not None and hasattr(strategy, "learning_rate"):
@@ -155,27 +168,34 @@ class StrategyCandidate(Candidate):
             self._grid: Sequence[Strategy] = [strategy]
         else:
             self._grid = strategy.grid()
-        self.strategy, self.source, self.has_source_head = strategy, source, has_source_head
+        self.strategy, self.source, self.has_source_head, self.view = strategy, source, has_source_head, view
         self.name, self.family, self.transfers = strategy.name, strategy.family, strategy.transfers
         self.free = strategy.family == "feature" or strategy.name == "zero_shot"
         self.hyperparameters = strategy.hyperparameters()
         self.summary = type(strategy).summary()
 
     def settings(self) -> Sequence[Candidate]:
-        return [StrategyCandidate(s, self._source, self.has_source_head) for s in self._grid]
+        return [StrategyCandidate(s, self._source, self.has_source_head, view=self.view) for s in self._grid]
 
     def scaled(self, factor: float) -> StrategyCandidate:
         """This setting with ``factor`` times its learning rate."""
         rate = factor * self.hyperparameters["learning_rate"]
-        return StrategyCandidate(self.strategy, self._source, self.has_source_head, float(f"{rate:.3g}"))
+        return StrategyCandidate(self.strategy, self._source, self.has_source_head, float(f"{rate:.3g}"), self.view)
 
     @property
     def _source(self) -> SourceModel:
         assert self.source is not None
         return self.source
 
+    def _on(self, bench: Bench) -> Bench:
+        return self.view.bench(bench) if self.view else bench
+
+    def _seen(self, rows: Rows) -> Rows:
+        return Rows(self.view.encoded(rows.examples), rows.index) if self.view else rows
+
     def declare(self, bench: Bench, train: Rows) -> tuple[dict[str, Any], TransferPlan]:
         """What the strategy measures on the training rows, and its plan."""
+        bench, train = self._on(bench), self._seen(train)
         info = BackboneInfo.of(bench.store.backbone(self._source), self.has_source_head, train.example())
         task = bench.task_info
         measured = self.strategy.measure(Measure(bench, self._source, info, task, train))
@@ -196,6 +216,8 @@ class StrategyCandidate(Candidate):
         advance: Callable[[float], None] = lambda units: None,
     ) -> Outcome:
         begin = time.monotonic()
+        bench, train, others = self._on(bench), self._seen(train), [self._seen(rows) for rows in others]
+        validation = self._seen(validation) if validation is not None else None
         measured, plan = self.declare(bench, train)
         model = start_model(self._source, plan, bench, train, seed)
         trained = train_members(
