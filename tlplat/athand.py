@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -25,7 +24,6 @@ class AtHand:
         task: what is predicted. labelled: the fit's own training rows.
         unlabeled: rows of the target without labels, or None. source: labelled rows of the source, or None.
         seed: of the fit. batch_size: rows of a step.
-        features: the frozen, unedited source's features (n, d) of inputs, cached; None where there is no source.
     """
 
     task: Task
@@ -34,7 +32,6 @@ class AtHand:
     source: Examples | None = None
     seed: int = 0
     batch_size: int = 32
-    features: Callable[[Inputs], Tensor] | None = None
     _orders: dict[int, RowOrder] = field(default_factory=dict, repr=False, compare=False)
 
     def unlabeled_batch(self, step: int, device: torch.device) -> Batch:

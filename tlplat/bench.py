@@ -12,7 +12,7 @@ from torch import Tensor
 from tlplat.athand import AtHand
 from tlplat.data.examples import Batch, Examples, Inputs
 from tlplat.features import FeatureStore
-from tlplat.model import SourceModel, TaskInfo
+from tlplat.model import TaskInfo
 from tlplat.registry import Registry
 from tlplat.tasks.base import Task
 from tlplat.train import FitSettings
@@ -72,7 +72,7 @@ class Bench:
         here = {"unlabeled": self.unlabeled, "source_rows": self.source_rows, "keep_rows": self.keep_rows or None}
         return dataclasses.replace(info, offers=info.offers | {k for k, v in here.items() if v is not None})
 
-    def at_hand(self, source: SourceModel, train: Rows, seed: int) -> AtHand:
+    def at_hand(self, train: Rows, seed: int) -> AtHand:
         """What a fit on ``train`` may look at."""
         return AtHand(
             self.task,
@@ -81,5 +81,4 @@ class Bench:
             self.source_rows,
             seed,
             self.fit_settings.batch_size,
-            lambda inputs: self.store.features(source, inputs),
         )

@@ -24,6 +24,8 @@ class Edit(ABC):
     """
 
     name: ClassVar[str]
+    head_only: ClassVar[bool] = False
+    """True where the features stay as they are, so that those of the frozen source, once extracted, serve."""
 
     @staticmethod
     def resolve(model: TransferModel, args: Mapping[str, Any]) -> dict[str, Any]:

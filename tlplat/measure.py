@@ -14,6 +14,7 @@ from tlplat.features import EXTRACTION_BATCH
 from tlplat.model import BackboneInfo, SourceModel, TaskInfo, TransferModel
 from tlplat.plan import TransferPlan
 from tlplat.start import start_model
+from tlplat.tasks.base import Task
 
 
 @dataclass
@@ -29,6 +30,13 @@ class Measure:
     @property
     def targets(self) -> Tensor:
         return self.rows.targets
+
+    @property
+    def problem(self) -> Task:
+        return self.bench.task
+
+    def features(self) -> Tensor:
+        return self.bench.store.features(self.source, self.rows.examples.inputs)[self.rows.index]
 
     def depth_features(self) -> Sequence[Tensor]:
         found = self.bench.store.depths(self.source, self.rows.examples.inputs)

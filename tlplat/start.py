@@ -24,7 +24,7 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
         model.example = train.example()
         apply_edits(model, plan.edits, bench.registry, generator)
     model.to(bench.device)
-    fit_edits(model, model.edits, bench.registry, bench.at_hand(source, train, seed))
+    fit_edits(model, model.edits, bench.registry, bench.at_hand(train, seed))
     if plan.start == "fresh":
         return model
     if plan.start == "source_head":
@@ -37,8 +37,13 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
     return model
 
 
+def _keeps_features(plan: TransferPlan, bench: Bench) -> bool:
+    """Before any step the model's features are those of the source."""
+    return plan.weights == "source" and all(bench.registry.get("edits", e.name).head_only for e in plan.edits)
+
+
 def _start_features(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, train: Rows) -> Tensor:
-    if not plan.edits and plan.weights == "source":
+    if _keeps_features(plan, bench):
         return bench.store.features(source, train.examples.inputs)[train.index]
     return apply_in_batches(model.backbone, model.backbone, train.taken().inputs)
 
@@ -64,7 +69,7 @@ def finish_model(model: TransferModel, plan: TransferPlan, bench: Bench, seed: i
 
 def predict_rows(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, rows: Rows) -> np.ndarray:
     """Decoded predictions; a frozen plan needs only the head on cached features."""
-    if plan.frozen and not plan.edits and plan.weights == "source":
+    if plan.frozen and _keeps_features(plan, bench):
         z = bench.store.features(source, rows.examples.inputs)[rows.index].to(bench.device)
         with torch.no_grad():
             return bench.task.decode(model.head(z))

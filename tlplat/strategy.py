@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tlplat.model import BackboneInfo, TaskInfo
 from tlplat.plan import Budget, TransferPlan, json_hash
+from tlplat.tasks.base import Task
 
 Family = Literal["parameter", "feature", "structural", "baseline"]
 
@@ -26,6 +27,13 @@ class MeasureContext(Protocol):
     @property
     def targets(self) -> Tensor:
         """(n,) targets of the training rows."""
+
+    @property
+    def problem(self) -> Task:
+        """The task itself: its loss, its ``fit_head``, its strata."""
+
+    def features(self) -> Tensor:
+        """(n, feature_dim) features of the training rows by the source's frozen backbone."""
 
     def depth_features(self) -> Sequence[Tensor]:
         """The source's pooled features of the training rows after every block: (n, block_dims[i]) each."""

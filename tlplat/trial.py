@@ -233,14 +233,14 @@ class StrategyCandidate(Candidate):
             keep_best=keep_best,
             decision=decision,
             checkpoint=checkpoint,
-            rows=bench.at_hand(self._source, train, seed),
+            rows=bench.at_hand(train, seed),
             warn=bench.warn,
             advance=advance,
         )
         finish_model(model, plan, bench, seed)
         result = trained.result
-        if plan.start == "fitted" and plan.frozen:
-            result.trained_parameters = sum(p.numel() for p in model.head.parameters())
+        if plan.start != "source_head" and plan.frozen:
+            result.trained_parameters = sum(t.numel() for t in model.head.state_dict().values())
         return Outcome(
             [predict_rows(model, plan, self._source, bench, rows) for rows in others],
             model,

@@ -13,14 +13,18 @@ from tlplat.plan import Budget, TransferPlan
 from tlplat.trial import Rows
 
 NAMES = [
+    "adabn",
     "adapter",
     "bitfit",
     "bss",
+    "dann",
+    "deep_coral",
     "delta",
     "discriminative",
     "dora",
     "full_ft",
     "greedy_soup",
+    "head2toe",
     "ia3",
     "l2sp",
     "linear_probe",
@@ -30,14 +34,26 @@ NAMES = [
     "net2deeper",
     "net2wider",
     "norm_tune",
+    "prototype",
     "prune_ft",
     "scratch",
+    "self_training",
     "side_tune",
     "surgical",
     "truncate",
     "wise_ft",
     "zero_shot",
 ]
+
+SETTINGS = {"adabn": 2, "head2toe": 1, "linear_probe": 1, "prototype": 1, "zero_shot": 1}
+"""How many settings a strategy tries, where it is not three learning rates."""
+MEASURED = {
+    "depth": 1,
+    "block": "x",
+    "attention": {"y": [0.5, 0.5]},
+    "kept": [0, 2],
+    "head": {"variant": "mean", "setting": 0.0, "temperature": 1.0},
+}
 
 
 def test_the_list_is_what_is_registered(registry):
@@ -123,8 +139,7 @@ def test_scratch_uses_nothing_of_the_source(registry):
 def test_every_strategy_tries_its_own_rates_unless_one_is_fixed(registry):
     bench = toybench(registry)
     for name in NAMES:
-        count = len(bench.candidate(name).settings())
-        assert count == (1 if name in ("linear_probe", "zero_shot") else 3)
+        assert len(bench.candidate(name).settings()) == SETTINGS.get(name, 3), name
     from tlplat.trial import StrategyCandidate
 
     fixed = StrategyCandidate(registry.get("strategies", "full_ft")(), bench.source, True, learning_rate=0.5)
@@ -133,11 +148,10 @@ def test_every_strategy_tries_its_own_rates_unless_one_is_fixed(registry):
 
 def test_plans_depend_on_declared_values_only(registry):
     info = BackboneInfo("b", ("x", "y"), (4, 4), {"backbone.blocks.x": ModuleInfo("Linear", parameters=20)}, 20, True)
-    measured = {"depth": 1, "block": "x", "attention": {"y": [0.5, 0.5]}}
     task = toybench(registry).target.task.info()
     for name in NAMES:
         strategy = registry.get("strategies", name)()
-        plan = strategy.plan(task, info, measured, Budget(10, 8, 20))
-        assert plan == strategy.plan(task, info, measured, Budget(10, 8, 20))
+        plan = strategy.plan(task, info, MEASURED, Budget(10, 8, 20))
+        assert plan == strategy.plan(task, info, MEASURED, Budget(10, 8, 20))
         assert strategy.paper
         assert strategy.summary()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tlplat_genomics.backbone import StrandedCnn, StridedConv, complement
 from tlplat_genomics.codon import CodonFrames, codon_frequencies
+from tlplat_genomics.normed import NormedCnn, SequenceNorm
 from tlplat_genomics.tiara import TiaraNet
 from torch.nn import functional as F
 
@@ -16,6 +17,8 @@ CASES = [
     (StrandedCnn, {}),
     (StrandedCnn, {"rc": True, "bins": 1}),
     (StrandedCnn, {"channels": 8, "kernel": 7, "stride": 3, "pool": 3, "bins": 6, "width": 5}),
+    (NormedCnn, {}),
+    (NormedCnn, {"rc": True, "bins": 1}),
     (CodonFrames, {}),
     (CodonFrames, {"hidden": 8, "width": 4, "scale": 3.0}),
     (TiaraNet, {"k": 3, "hidden": 8, "width": 4}),
@@ -129,7 +132,21 @@ def test_codons_are_counted_by_frame():
         assert torch.equal(frame, wanted)
 
 
-@pytest.mark.parametrize(("factory", "args"), CASES)
+def test_sequence_norm_sees_sequence_alone():
+    norm = SequenceNorm(6).train()
+    hidden = torch.randn(5, 2, 9, 7) * 3 + 1
+    hidden[..., -1] = (torch.rand(5, 2, 9) > 0.3).float()
+    mask = hidden[..., -1] > 0
+    hidden[~mask] = 0
+    out = norm(hidden)
+    inside = hidden[..., :-1][mask]
+    wanted = (inside - inside.mean(dim=0)) / (inside.var(dim=0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(out[..., :-1][mask], wanted, atol=1e-5, rtol=1e-5)
+    assert not out[~mask].any()
+    torch.testing.assert_close(norm.norm.running_mean, 0.1 * inside.mean(dim=0))
+
+
+@pytest.mark.parametrize(("factory", "args"), [c for c in CASES if c[0] is not NormedCnn])
 def test_no_buffer_moves_in_training(factory, args):
     backbone = factory(**args).train()
     before = {k: v.clone() for k, v in backbone.named_buffers()}

@@ -18,6 +18,7 @@ def tlplat_register_domains() -> list[type[Domain]]:
 def tlplat_register_backbones() -> list[type[Backbone]]:
     from tlplat_genomics.backbone import StrandedCnn
     from tlplat_genomics.codon import CodonFrames
+    from tlplat_genomics.normed import NormedCnn
     from tlplat_genomics.tiara import TiaraNet
 
-    return [StrandedCnn, CodonFrames, TiaraNet]
+    return [StrandedCnn, NormedCnn, CodonFrames, TiaraNet]

@@ -38,8 +38,10 @@ class GenomicsOptions(DomainOptions):
         "start-site", description="start codons against other ATGs, or coding against intergenic windows"
     )
     target_organism: Literal["s-aureus", "b-theta"] = Field("s-aureus", description="genome that the demo transfers to")
-    backbone: Literal["auto", "cnn", "codon"] = Field(
-        "auto", description="network pretrained on E. coli; auto: cnn for start-site, codon (six frames) for coding"
+    backbone: Literal["auto", "cnn", "cnn-norm", "codon"] = Field(
+        "auto",
+        description="network pretrained on E. coli; auto: cnn for start-site, codon (six frames) for coding; "
+        "cnn-norm has batch norm",
     )
     sequence: str = Field("sequence", description="column of sequences, where the data are a CSV")
     test_data: Path | None = Field(None, description="file of test rows; without it, half of the clusters are held out")
@@ -65,7 +67,11 @@ class GenomicsDomain(Domain):
         trained = "pretrained here on E. coli windows of the chosen task (a minute at most, then cached)"
         return [
             SourceInfo(
-                "e-coli", trained, organism.fasta.license, organism.fasta.citation, {"backbone": "auto|cnn|codon"}
+                "e-coli",
+                trained,
+                organism.fasta.license,
+                organism.fasta.citation,
+                {"backbone": "auto|cnn|cnn-norm|codon"},
             ),
             SourceInfo("tiara", "6-mer network pretrained on archaea to plastids (102 MB)", "MIT", TIARA_CITATION),
         ]

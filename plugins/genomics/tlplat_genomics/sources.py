@@ -18,6 +18,7 @@ from tlplat_genomics.augment import composition_copies
 from tlplat_genomics.backbone import StrandedCnn
 from tlplat_genomics.codon import CodonFrames
 from tlplat_genomics.demo import ABOUT, demo_genome, examples
+from tlplat_genomics.normed import NormedCnn
 from tlplat_genomics.preprocess import Preprocess
 from tlplat_genomics.split import split_windows
 from tlplat_genomics.windows import START_LENGTH, WINDOWS
@@ -41,8 +42,10 @@ class Recipe:
 
 RECIPES = {
     ("start-site", "cnn"): Recipe(Ref(StrandedCnn.name, {"rc": False}), 1000, 128, 2e-3, copies=7),
+    ("start-site", "cnn-norm"): Recipe(Ref(NormedCnn.name, {"rc": False}), 1000, 128, 2e-3, copies=7),
     ("start-site", "codon"): Recipe(Ref(CodonFrames.name), 400, 128, 2e-3),
     ("coding", "codon"): Recipe(Ref(CodonFrames.name), 400, 128, 2e-3),
+    ("coding", "cnn-norm"): Recipe(Ref(NormedCnn.name, {"rc": True, "bins": 1}), 600, 64, 2e-3),
     ("coding", "cnn"): Recipe(Ref(StrandedCnn.name, {"rc": True, "bins": 1}), 600, 64, 2e-3),
 }
 BEST_BACKBONE = {"start-site": "cnn", "coding": "codon"}
