@@ -24,7 +24,7 @@ class NormedCnn(StrandedCnn):
 
 
 class SequenceNorm(nn.Module):
-    """Batch norm of (rows, strands, positions, channels + 1) over the positions that the last channel calls sequence."""
+    """Batch norm of (rows, strands, positions, channels + 1) where the last channel says sequence."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
