@@ -9,15 +9,9 @@ from sklearn.base import BaseEstimator
 from workbench import toybench
 
 from tlplat.model import BackboneInfo
-from tlplat.strategies.prototypes import (
-    SETTINGS,
-    best_temperature,
-    class_matrix,
-    held_out,
-    make_head,
-    nearest_mean,
-    solve_head,
-)
+from tlplat.strategies.choice import SETTINGS, best_temperature, held_out
+from tlplat.strategies.closedform import nearest_mean
+from tlplat.strategies.prototypes import class_matrix, make_head, solve_head
 from tlplat.tasks.classification import Classification
 from tlplat.trial import Rows
 

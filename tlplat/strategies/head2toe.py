@@ -69,7 +69,8 @@ def relevance(z: Tensor, targets: Tensor, task: Task, share: float) -> Tensor:
     """(d,) |W_:i|_2 of a group lasso on standardised features z (n, d): Evci et al. 2022, section 3."""
     spread = z.std(dim=0, correction=0)
     x = (z - z.mean(dim=0)) / torch.where(spread > 1e-6, spread, torch.ones_like(spread))
-    return group_lasso(x, targets, task.info().outputs, task.loss, share).norm(dim=0)
+    length: Tensor = group_lasso(x, targets, task.info().outputs, task.loss, share).norm(dim=0)
+    return length
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,7 @@ class Head2Toe(Strategy):
                 losses[i] += float(loss) * int(out.sum()) / len(z)
         best = self.shares[min(range(len(losses)), key=losses.__getitem__)]
         ranking = relevance(z, y, task, self.penalty).argsort(descending=True, stable=True)
-        kept = sorted(ranking[: self._count(best, z)].tolist())
-        return {"losses": losses, "share": best, "kept": kept}
+        return {"losses": losses, "share": best, "kept": sorted(ranking[: self._count(best, z)].tolist())}
 
     @staticmethod
     def _count(share: float, z: Tensor) -> int:

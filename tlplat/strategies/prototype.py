@@ -12,7 +12,8 @@ from tlplat.features import apply_in_batches
 from tlplat.hookspecs import hookimpl
 from tlplat.model import BackboneInfo, TaskInfo, TransferModel, model_device
 from tlplat.plan import Budget, Ref, TransferPlan
-from tlplat.strategies.prototypes import SETTINGS, best_temperature, class_matrix, held_out, make_head, solve_head
+from tlplat.strategies.choice import SETTINGS, best_temperature, held_out
+from tlplat.strategies.prototypes import class_matrix, make_head, solve_head
 from tlplat.strategy import Family, MeasureContext, Strategy
 
 KEEPS_ROWS = "knn keeps the training rows' features in model/, which this domain refuses"
@@ -63,13 +64,13 @@ class Prototype(Strategy):
         """The kind of least held-out loss, with its setting and temperature; every one's loss; what is left out."""
         z, targets, info = context.features(), context.targets, context.task
         common = {"classes": info.outputs, "multi_label": bool(info.options.get("multi_label")), "temperature": 1.0}
-        tried = []
+        tried: list[dict[str, Any]] = []
         for variant in self.allowed(info):
             for setting in SETTINGS[variant]:
                 args = {**common, "variant": variant, "setting": setting}
                 temperature, loss = best_temperature(context.problem, held_out(z, targets, args), targets)
                 tried.append({"variant": variant, "setting": setting, "temperature": temperature, "loss": loss})
-        best = min(tried, key=lambda found: found["loss"])
+        best = min(tried, key=lambda found: float(found["loss"]))
         refused = "knn" in self.variants and "keep_rows" not in info.offers
         return {"head": {**common, **{k: best[k] for k in ("variant", "setting", "temperature")}}, "tried": tried} | (
             {"left_out": KEEPS_ROWS} if refused else {}

@@ -1,0 +1,38 @@
+"""Linear classifiers in closed form on fixed features: nearest class mean, discriminant, ridge."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def nearest_mean(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (c, d) and bias (c,) of -|x - mean|^2 / (2 variance), up to what all classes share.
+
+    x: (n, d), y: (n, c) one-hot. Means are prototypes (Snell et al. 2017); the variance is pooled within classes.
+    """
+    means = y.T @ x / y.sum(dim=0)[:, None]
+    variance = ((x - y @ means).square().sum() / max(1, len(x) - y.shape[1]) / x.shape[1]).clamp(min=1e-8)
+    return means / variance, -0.5 * means.square().sum(dim=1) / variance
+
+
+def discriminant(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear discriminant (Fisher 1936) with a covariance shrunk as Ledoit & Wolf (2004) say: weight (c, d), bias."""
+    from sklearn.covariance import ledoit_wolf
+
+    means = y.T @ x / y.sum(dim=0)[:, None]
+    shrunk, _ = ledoit_wolf((x - y @ means).numpy(), assume_centered=True)
+    covariance = torch.from_numpy(shrunk) + 1e-8 * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(covariance, means.T).T
+    return weight, -0.5 * (weight * means).sum(dim=1) + torch.log(y.mean(dim=0))
+
+
+def ridge(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Least squares on targets in {-1, 1} with ``penalty * n * |W|^2``: weight (c, d), bias (Rifkin et al. 2003)."""
+    centre, offset = x.mean(dim=0), (2 * y - 1).mean(dim=0)
+    a, b, n = x - centre, 2 * y - 1 - offset, len(x)
+    if n < a.shape[1]:
+        weight = (torch.linalg.solve(a @ a.T + penalty * n * torch.eye(n, dtype=x.dtype), b).T) @ a
+    else:
+        weight = torch.linalg.solve(a.T @ a + penalty * n * torch.eye(a.shape[1], dtype=x.dtype), a.T @ b).T
+    return weight, offset - weight @ centre
