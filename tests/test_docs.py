@@ -166,7 +166,7 @@ def test_data_of_the_genomics_page_are_accepted(tmp_path, monkeypatch, capfd):
             data = DataOptions(**{**config["data"], "path": Path(config["data"]["path"])})
             domain.check(domain.Options(**config["options"]), data, DomainContext(Registry(), tmp_path / "cache"))
             checked += 1
-    assert checked == 3
+    assert checked == 4
 
 
 def test_the_tutorial_package_works(site, work, registry, capfd):
