@@ -10,6 +10,7 @@ over draws (95 %), which hold different test rows, labelled rows and seeds.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from typing import Any
 
@@ -19,8 +20,9 @@ from machine import machine, publish
 from scipy import stats
 
 from tlplat.config import RunConfig
+from tlplat.model import BackboneInfo
 from tlplat.progress import Reporter
-from tlplat.stage import load_registry, prepare
+from tlplat.stage import heads_match, load_registry, prepare
 from tlplat.strategy import Strategy
 from tlplat.trial import Rows, StrategyCandidate
 
@@ -43,8 +45,6 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 def scores(arguments: argparse.Namespace, labels: int, draw: int) -> dict[str, float]:
     """Test score of each setting that fits, for one draw of test and labelled rows."""
-    import dataclasses
-
     config = RunConfig.model_validate(
         {
             "domain": "genomics",
@@ -57,9 +57,6 @@ def scores(arguments: argparse.Namespace, labels: int, draw: int) -> dict[str, f
         }
     )
     stage = prepare(config, load_registry(config), Reporter())
-    from tlplat.model import BackboneInfo
-    from tlplat.stage import heads_match
-
     same = heads_match(stage.source.task, stage.target.task.info())
     info = BackboneInfo.of(stage.bench.store.backbone(stage.source), same)
     test, metric = stage.target.test, stage.target.task.metrics[0]
@@ -85,7 +82,10 @@ def main() -> None:
     torch.set_num_threads(1)
     begin, rows = time.monotonic(), []
     for labels in arguments.labels:
-        draws = [scores(arguments, labels, draw) for draw in range(arguments.draws)]
+        draws = []
+        for draw in range(arguments.draws):
+            draws.append(scores(arguments, labels, draw))
+            print(labels, draw, draws[-1], flush=True)
         for name in draws[0]:
             own, base = (np.array([d[k] for d in draws]) for k in (name, BASELINE))
             rows.append({"labels": labels, "strategy": name, **summary(own, base), "draws": own.round(4).tolist()})
