@@ -1,4 +1,4 @@
-"""Tests of the CUDA kernels: run on the CPU by the SIMT shim, compiled by nvcc, and, marked ``cuda``, on a GPU."""
+"""Tests of the CUDA kernels, run on the CPU by the SIMT shim."""
 
 from __future__ import annotations
 
