@@ -106,7 +106,8 @@ class RunConfig(Table):
 
     domain: Text = Field(description="the domain: `tlplat domains` lists them")
     source: Text | None = Field(
-        default=None, description="source model: a name, a path, or names a,b; default: the domain's first"
+        default=None,
+        description="source model: a name, a path, names a,b, or auto (the best two); default: the domain's first",
     )
     strategies: Annotated[tuple[Text, ...], BeforeValidator(_split), Field(min_length=1)] = Field(
         default=("auto",), description="strategies, or auto for all that fit"

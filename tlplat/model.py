@@ -185,6 +185,7 @@ class SourceModel:
         task: what that head predicts, or None.
         preprocess: how raw rows become inputs (JSON); the target's rows are encoded the same way.
         provenance: data, licence, citation, weights_sha256, how it was trained and how well.
+        stand_in: random weights in the place of a source that a run would pretrain first (``--dry-run``).
     """
 
     name: str
@@ -194,6 +195,7 @@ class SourceModel:
     task: TaskInfo | None
     preprocess: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    stand_in: bool = False
 
     def build(self, registry: Registry, *, random: bool = False) -> Backbone:
         """The backbone with the source's weights, or with fresh ones (``random``: the caller's RNG decides)."""

@@ -106,7 +106,7 @@ def pretrain(
     if context.dry and not cache.has_folder("sources", key):
         context.warn(f"the source {name} is not in the cache: a run pretrains it first ({steps} steps)")
         blank = factory(**base.args)
-        return SourceModel(name, base, blank.state_dict(), None, task.info(), preprocess, provenance)
+        return SourceModel(name, base, blank.state_dict(), None, task.info(), preprocess, provenance, stand_in=True)
     source = load_source(cache.get_folder_or_build("sources", key, build))
     _remove(context.cache / "pretraining" / key)
     return source

@@ -60,7 +60,7 @@ def run(config: RunConfig, registry: Registry, report: Reporter, origins: Mappin
         set_threads(config)
         write_json(folder / "env.json", {**environment(config.device), "config_origins": dict(origins or {})})
         with untouched_on_refusal(folder):
-            stage = prepare(config, registry, report)
+            stage = prepare(config, registry, report, folder=folder)
         return _carry_out(folder, stage, report)
 
 
@@ -77,7 +77,7 @@ def resume(folder: Path, report: Reporter) -> Run:
         if not (folder / "env.json").exists():
             set_threads(config)
             write_json(folder / "env.json", {**environment(config.device), "config_origins": {}})
-        return _carry_out(folder, prepare(config, load_registry(config), report), report)
+        return _carry_out(folder, prepare(config, load_registry(config), report, folder=folder), report)
 
 
 def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, Any]:
@@ -104,6 +104,7 @@ def plan_only(config: RunConfig, registry: Registry, report: Reporter) -> dict[s
         "steps": stage.bench.steps(len(stage.labelled)),
         "candidates": plans,
         "skipped": stage.skipped,
+        **({} if stage.ranking is None else {"ranking": dict(stage.ranking)}),
         "warnings": stage.context.warnings,
     }
 

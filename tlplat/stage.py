@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from tlplat.model import BackboneInfo, SourceModel, TaskInfo
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.selection import Search
-from tlplat.sourcing import Sourcing, leading_first
+from tlplat.sourcerank import carried, left_out, ranked
+from tlplat.sourcing import AUTO, Sourcing, leading_first
 from tlplat.strategy import Strategy
 from tlplat.train import FitSettings
 from tlplat.trial import BaselineCandidate, Bench, Candidate, Rows, StrategyCandidate, Trivial
@@ -43,6 +44,7 @@ class Stage:
             these. skipped: strategies that do not fit, with the reason.
         quality: what the checks of labelled and test rows found.
         planted: the source was handed in, and stands in no configuration.
+        ranking: of the sources at hand (JSON), where ``--source auto`` asked for it.
     """
 
     config: RunConfig
@@ -54,6 +56,7 @@ class Stage:
     context: DomainContext
     quality: dict[str, Any]
     planted: bool = False
+    ranking: Mapping[str, Any] | None = None
 
     @property
     def source(self) -> SourceModel:
@@ -101,13 +104,73 @@ def load_registry(config: RunConfig) -> Registry:
 
 
 def prepare(
-    config: RunConfig, registry: Registry, report: Reporter, *, source: SourceModel | None = None, dry: bool = False
+    config: RunConfig,
+    registry: Registry,
+    report: Reporter,
+    *,
+    source: SourceModel | None = None,
+    dry: bool = False,
+    folder: Path | None = None,
 ) -> Stage:
-    """Load (or pretrain) the source, read, check and split the target, and list the candidates.
+    """Load (or pretrain) the sources, read, check and split the target, and list the candidates.
 
-    ``source``, where given, stands in for the one that the configuration names.
-    ``dry`` trains nothing: a source that is not in the cache stands in with random weights, and a warning says so.
+    Args:
+        source: stands in for the ones that the configuration names.
+        dry: train nothing: a source that is not in the cache stands in with random weights, and a warning says so.
+        folder: the run directory, where the ranking of ``--source auto`` is kept, so that a resumed run and each of
+            its processes take the same sources.
     """
+    sourcing, store = _opened(config, registry, report, dry)
+    domain, context = sourcing.domain, sourcing.context
+    ranking = None
+    if source is not None:
+        views = [sourcing.view(source.name, source)]
+    else:
+        views, ranking = carried(sourcing, store, folder)
+    views = leading_first([sourcing.lent(view) for view in views])
+    bench = Bench(
+        task=views[0].target.task,
+        registry=registry,
+        store=store,
+        fit_settings=_fit_settings(config.train),
+        steps=steps_of(config.train),
+        device=torch.device(config.device),
+        warn=context.warn,
+        keep_rows=domain.keeps_rows,
+    )
+    candidates, skipped = _candidates(config, domain, views, bench)
+    quality = check_quality(views[0].labelled, views[0].target.test, bench.task)
+    for view in views[1:]:
+        check_quality(view.labelled, view.target.test, bench.task)
+    left = [] if ranking is None else left_out(ranking)
+    return Stage(
+        config, domain, views, bench, candidates, [*skipped, *left], context, quality, source is not None, ranking
+    )
+
+
+def rank(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, Any]:
+    """Every source at hand, or those that the configuration names, ranked on the labelled rows; nothing is searched.
+
+    Features are kept in the cache under the keys of a later run. A source that is not named and does not fit is
+    passed over with the reason.
+    """
+    everything = config if config.source is not None else config.model_copy(update={"source": AUTO})
+    sourcing, store = _opened(everything, registry, report, dry=False)
+    views, ranking = ranked(sourcing, store)
+    target = views[0].target
+    quality = check_quality(views[0].labelled, target.test, target.task)
+    return {
+        "domain": config.domain,
+        "target": target.title.rpartition("->")[2].strip() or target.title,
+        "task": {"kind": target.task.info().kind, "labels": list(target.task.info().labels), "unit": target.unit},
+        "rows": quality["labelled"],
+        **ranking.to_json(),
+        "warnings": sourcing.context.warnings,
+    }
+
+
+def _opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) -> tuple[Sourcing, FeatureStore]:
+    """The domain with its options and the user's data checked, and the store of features."""
     set_threads(config)
     domain = plugins.domain(config.domain, registry)
     context = DomainContext(
@@ -125,27 +188,8 @@ def prepare(
     data = DataOptions(**config.data.model_dump())
     if data.path is not None:
         domain.check(options, data, context)
-    sourcing = Sourcing(config, domain, options, data, context)
-    if source is not None:
-        views = [sourcing.view(source.name, source)]
-    else:
-        views, _ = sourcing.views(sourcing.names())
-    views = leading_first([sourcing.lent(view) for view in views])
-    bench = Bench(
-        task=views[0].target.task,
-        registry=registry,
-        store=FeatureStore(context.tensors, registry, torch.device(config.device)),
-        fit_settings=_fit_settings(config.train),
-        steps=steps_of(config.train),
-        device=torch.device(config.device),
-        warn=context.warn,
-        keep_rows=domain.keeps_rows,
-    )
-    candidates, skipped = _candidates(config, domain, views, bench)
-    quality = check_quality(views[0].labelled, views[0].target.test, bench.task)
-    for view in views[1:]:
-        check_quality(view.labelled, view.target.test, bench.task)
-    return Stage(config, domain, views, bench, candidates, skipped, context, quality, source is not None)
+    store = FeatureStore(context.tensors, registry, torch.device(config.device))
+    return Sourcing(config, domain, options, data, context), store
 
 
 def set_threads(config: RunConfig) -> None:

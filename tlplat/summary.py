@@ -86,6 +86,7 @@ def document(
         },
         "data_card": {**target.data_card, "quality": stage.quality},
         "source_card": {"name": winner.source.name, **winner.source.provenance},
+        **({} if stage.ranking is None else {"sources": dict(stage.ranking)}),
         "run": {
             "command": " ".join(env["argv"]),
             "config": _config(stage.config, env["config_origins"]),

@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
 def _serve(folder: Path, answers: TextIO) -> None:
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     config = from_toml(folder / "config.toml")
-    stage = prepare(config, load_registry(config), Reporter())
+    stage = prepare(config, load_registry(config), Reporter(), folder=folder)
     search = search_of(stage, folder, seeds_of(config))
     _say(answers, {"ready": True})
     told = len(stage.context.warnings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,10 @@ class Resolved:
 class DomainCommand(click.Command):
     """Looks at ``--domain``, ``-c`` and ``--set`` first, loads that one plugin, and adds its options as flags."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, without: Collection[str] = (), **kwargs: Any) -> None:
+        """``without``: keys of a run's configuration that get no flag here."""
         super().__init__(*args, **kwargs)
-        self.params = [*_leading(), *run_options(), *self.params]
+        self.params = [*_leading(), *run_options(without), *self.params]
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         peeked = ctx.meta.get(KEY, Peeked())

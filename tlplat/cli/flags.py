@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,12 +75,12 @@ def domain_options(domain: type[Domain], taken: set[str]) -> list[click.Option]:
     return made
 
 
-def run_options() -> Iterator[click.Option]:
-    """tlplat's own flags of a run, in the order of the configuration's keys."""
+def run_options(without: Collection[str] = ()) -> Iterator[click.Option]:
+    """tlplat's own flags of a run but for the keys ``without``, in the order of the configuration's keys."""
     from tlplat.resolve import flag
 
     for key, info in keys().items():
-        if key.startswith("train."):
+        if key.startswith("train.") or key in without:
             continue  # reached through --set
         default = RunConfig.model_fields[key].get_default() if key in RunConfig.model_fields else None
         if key == "domain":

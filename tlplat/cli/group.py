@@ -15,6 +15,7 @@ COMMANDS = {
     "resume": "Go on with an interrupted run.",
     "predict": "Predict new rows with a run's model.",
     "report": "Show the report of a run.",
+    "rank": "Rank the source models for your data, without a run.",
     "domains": "List domains, or describe one.",
     "strategies": "List strategies, or describe one.",
     "tasks": "List task kinds, or describe one.",

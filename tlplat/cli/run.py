@@ -10,6 +10,7 @@ from tlplat.cli.domaincommand import DomainCommand, Resolved, resolved
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.output import emit_json, json_option, write_table
 from tlplat.cli.progress import TerminalReporter
+from tlplat.cli.rank import write_ranking
 from tlplat.cli.result import show
 from tlplat.isolate import stdout_to_stderr
 
@@ -20,6 +21,7 @@ Examples:
   tlplat run --domain genomics --data train.fasta --labels-from labels.csv --out my-run
   tlplat run --domain genomics --data train.fasta --labels-from labels.csv --unlabeled more.fasta
   tlplat run -c run.toml --set train.epochs=5 --dry-run
+  tlplat run --domain genomics --source auto
   tlplat run --domain genomics --require 'auroc>=0.9' --require no-negative-transfer
 
 Values are taken from flags, --set, the file, the environment (TLPLAT_SEEDS, TLPLAT_TRAIN__EPOCHS),
@@ -59,6 +61,9 @@ def show_plan(found: Resolved, plan: dict[str, Any], as_json: bool) -> None:
         return
     write_table(("key", "value", "from"), config_rows(found))
     click.echo(f"\n{plan['task']}; source {plan['source']}; labels {plan['labels']}; {plan['steps']} steps a fit\n")
+    if "ranking" in plan:
+        write_ranking(plan["ranking"])
+        click.echo(f"carried into the search: {', '.join(plan['ranking']['carried'])}\n")
     write_table(("name", "family", "settings", "plan"), [_candidate(c) for c in plan["candidates"]])
     for skipped in plan["skipped"]:
         click.echo(f"skipped {skipped['strategy']}: {skipped['reason']}")
