@@ -38,7 +38,7 @@ from tlplat.stage import heads_match, steps_of
 from tlplat.train import FitSettings
 from tlplat.trial import StrategyCandidate
 
-CELLS = ("start-site/s-aureus", "start-site/b-theta", "coding/s-aureus")
+CELLS = ("start-site/s-aureus", "coding/s-aureus", "start-site/b-theta")
 OTHER = {"s-aureus": "b-theta", "b-theta": "s-aureus"}
 FEW, WHOLE = 0.15, 512
 SIZES = (16, 64, 256)
@@ -178,7 +178,7 @@ def main() -> None:
             for found in asked[question](draws):
                 rows.append({"question": question, "cell": cell, **found})
                 print(cell, question, found["compared"], found["labels"], found["difference"], flush=True)
-    publish(options.name, "Do the papers' directions hold? (start codons, coding regions)", COLUMNS, rows, about)
+        publish(options.name, "Do the papers' directions hold? (start codons, coding regions)", COLUMNS, rows, about)
 
 
 if __name__ == "__main__":

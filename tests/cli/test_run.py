@@ -166,6 +166,16 @@ class TestRun:
         assert "flag --strategy" in text
         assert "linear_probe" in text
 
+    def test_dry_run_shows_members_and_how_they_are_combined(self, tlplat):
+        flags = ["--domain", "toy", "--strategy", "greedy_soup,wise_ft,full_ft", "--set", "train.steps=5", "--dry-run"]
+        plans = {c["name"]: c["plan"] for c in tlplat("run", *flags, "--json").document["candidates"] if "plan" in c}
+        assert [m["rate_scale"] for m in plans["greedy_soup"]["members"]] == [0.5, 1.0, 2.0]
+        assert plans["wise_ft"]["combine"] == "interpolate"
+        lines = {line.split()[0]: line for line in tlplat("run", *flags).out.splitlines() if line}
+        assert "3 member(s), greedy_average" in lines["greedy_soup"]
+        assert "1 member(s), interpolate" in lines["wise_ft"]
+        assert "member" not in lines["full_ft"]
+
     def test_a_broken_or_noisy_strategy_does_not_disturb_a_run_that_does_not_need_it(self, tlplat, site):
         site.add("other-x", "raise ImportError('no foo')")
         site.add("other-y", "print('noise')\n" + GOOD_STRATEGY.format(name="y").replace(RAISES, PLANS), name="y")
