@@ -10,14 +10,14 @@ import torch
 from workbench import toybench
 
 from tlplat.combine import Option, average, interpolate
-from tlplat.members import Decision, member_seed
+from tlplat.members import Decision, Scored, member_seed
 from tlplat.plan import Member, Phase, TransferPlan
 from tlplat.selection import Search
 from tlplat.start import start_model
 from tlplat.storage import read_json
 from tlplat.strategy import Strategy
 from tlplat.train import FitSettings
-from tlplat.trial import Rows, StrategyCandidate, settle
+from tlplat.trial import Outcome, Rows, StrategyCandidate, settle
 
 PHASE = Phase(trainable=("*",), learning_rate=3e-3)
 THIRDS = tuple(Member(0.5 * 2**i, seed_offset=i, share=1 / 3) for i in range(3))
@@ -155,6 +155,27 @@ def test_folds_agree_on_one_decision_and_never_score_a_choice_on_its_own_rows(be
     for i, (outcome, part) in enumerate(zip(outcomes, parts, strict=True)):
         chosen = np.delete(losses, i, axis=0).sum(axis=0).argmin()
         np.testing.assert_array_equal(part, outcome.scored[chosen].predictions)
+
+
+def test_a_fold_is_predicted_with_what_the_other_fold_chooses():
+    """Fold 0 clearly prefers the start, fold 1 slightly the end."""
+    start, end = Option((0,), 0.0), Option((0,), 1.0)
+    folds = [{start: 0.1, end: 0.9}, {start: 0.5, end: 0.4}]
+    outcomes = [
+        Outcome(
+            [np.full(1, 9.0)],
+            plan={"combine": "interpolate"},
+            decision=Decision((None,), start),
+            scored=[Scored(option, loss, np.full(1, option.coefficient)) for option, loss in fold.items()],
+        )
+        for fold in folds
+    ]
+    decision, parts = settle(outcomes, [10, 10])
+    assert decision.option == start
+    assert [float(part[0]) for part in parts] == [1.0, 0.0]
+    assert settle(outcomes, [10, 100])[0].option == end
+    alone, [part] = settle(outcomes[:1], [10])
+    assert (alone.option, float(part[0])) == (start, 9.0)
 
 
 def test_the_final_fit_uses_what_validation_decided(bench, tmp_path):
