@@ -178,7 +178,7 @@ def main() -> None:
             for found in asked[question](draws):
                 rows.append({"question": question, "cell": cell, **found})
                 print(cell, question, found["compared"], found["labels"], found["difference"], flush=True)
-        publish(options.name, "Do the papers' directions hold? (start codons, coding regions)", COLUMNS, rows, about)
+            publish(options.name, "Do the papers' directions hold on genomes?", COLUMNS, rows, about)
 
 
 if __name__ == "__main__":
