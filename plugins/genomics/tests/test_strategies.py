@@ -1,4 +1,4 @@
-"""Every structural strategy on every backbone of the domain: trained, saved, loaded, the same predictions."""
+"""Structural and parameter strategies on every backbone of the domain: trained, saved, loaded, the same predictions."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ STRUCTURAL = [
     "side_tune",
     "truncate",
 ]
+PARAMETER = ["bitfit", "bss", "delta", "discriminative", "greedy_soup", "surgical", "wise_ft"]
 BACKBONES = {
     "cnn": (StrandedCnn, {"channels": 8, "bins": 5, "width": 12}),
     "cnn-both-strands": (StrandedCnn, {"channels": 8, "bins": 1, "width": 12, "rc": True}),
@@ -55,7 +56,7 @@ def rows(count: int, seed: int) -> Examples:
 
 @pytest.fixture
 def bench(registry, tmp_path) -> Bench:
-    plugins.load("strategies", [*STRUCTURAL, "full_ft"], registry)
+    plugins.load("strategies", [*STRUCTURAL, *PARAMETER, "full_ft", "norm_tune"], registry)
     store = FeatureStore(TensorCache(tmp_path / "cache", lambda sentence: None), registry)
     return Bench(TASK, registry, store, FitSettings(checkpoint_seconds=None), lambda n: 40)
 
@@ -73,7 +74,7 @@ def source(request, bench) -> SourceModel:
     return SourceModel(request.param, base, state, head, TASK.info(), fresh.preprocess, {})
 
 
-@pytest.mark.parametrize("name", STRUCTURAL)
+@pytest.mark.parametrize("name", STRUCTURAL + PARAMETER)
 def test_trains_and_reloads(bench, source, name, tmp_path):
     labelled, test = rows(48, 1), rows(100, 2)
     strategy = bench.registry.get("strategies", name)()
@@ -87,3 +88,9 @@ def test_trains_and_reloads(bench, source, name, tmp_path):
     with torch.no_grad():
         decoded = again.task.decode(again.model(test.inputs.take(torch.arange(100))))
     np.testing.assert_allclose(decoded, outcome.predictions[0], atol=1e-6)
+
+
+def test_no_backbone_of_the_domain_has_normalisation_layers(bench, source):
+    strategy = bench.registry.get("strategies", "norm_tune")()
+    reason = strategy.unfit(TASK.info(), BackboneInfo.of(bench.store.backbone(source), True))
+    assert "no normalisation layer" in reason
