@@ -90,7 +90,7 @@ def test_trains_and_reloads(bench, source, name, tmp_path):
     np.testing.assert_allclose(decoded, outcome.predictions[0], atol=1e-6)
 
 
-def test_no_backbone_of_the_domain_has_normalisation_layers(bench, source):
+def test_norm_tune_says_that_these_backbones_have_no_normalisation(bench, source):
     strategy = bench.registry.get("strategies", "norm_tune")()
     reason = strategy.unfit(TASK.info(), BackboneInfo.of(bench.store.backbone(source), True))
     assert "no normalisation layer" in reason
