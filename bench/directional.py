@@ -9,7 +9,8 @@
 
 A strategy has its default rate and full_ft the same one; every fit has the run's usual number of steps, so strategies
 differ in nothing but what they are. Source and target have the same labels here, so full_ft starts from the source's
-own head, not from a random one as in Kumar et al. 2022; lp_ft starts from a head solved on the labelled rows. One draw of labels is one seed. Intervals are Student's t over the draws, 95 %.
+own head, not from a random one as in Kumar et al. 2022; lp_ft starts from a head solved on the labelled rows. One draw
+of labels is one seed. Intervals are Student's t over the draws, 95 %.
 """
 
 from __future__ import annotations
