@@ -10,6 +10,7 @@ import torch
 from workbench import toybench
 
 from tlplat.combine import Option, average, interpolate
+from tlplat.data.splits import folds
 from tlplat.members import Decision, Scored, member_seed
 from tlplat.plan import Member, Phase, TransferPlan
 from tlplat.selection import Search
@@ -140,9 +141,8 @@ def test_a_trial_killed_within_any_member_resumes_bitwise(bench, tmp_path, way, 
     assert again.result.curve == whole.result.curve
 
 
-def test_folds_agree_on_one_decision_and_never_score_a_choice_on_its_own_rows(bench, tmp_path):
-    search = Search(bench.bench, [], bench.labelled, bench.target.test, tmp_path, [0])
-    outcomes, made = [], search._folds(0)
+def test_folds_agree_on_one_decision_and_never_score_a_choice_on_its_own_rows(bench):
+    outcomes, made = [], folds(bench.labelled, 0, bench.target.task)
     for fold in made:
         held = Rows(bench.labelled, fold.validation)
         train = Rows(bench.labelled, fold.train)
