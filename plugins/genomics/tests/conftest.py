@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commandline import REAL_CACHE
 from tlplat_genomics import tlplat_register_backbones, tlplat_register_domains
 
-from tlplat.cache import cache_root
 from tlplat.domain import DomainContext
 from tlplat.model import Backbone
 from tlplat.registry import Registry
 from tlplat.tasks.classification import Classification
 
-REAL_CACHE = cache_root()
-"""Where assets may already lie; fixed before any test moves the cache."""
 LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
 
 

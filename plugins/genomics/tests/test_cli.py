@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from tlplat.cache import cache_root
-
-REAL_CACHE = cache_root()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return dict(json.loads(self.out))
-
-
-def tlplat(*arguments: str, cache: Path = REAL_CACHE, cwd: Path | None = None, **env: str) -> Outcome:
-    done = subprocess.run(
-        [sys.executable, "-m", "tlplat", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=280,
-        check=False,
-        env={**os.environ, "TLPLAT_CACHE_DIR": str(cache), **env},
-    )
-    assert "Traceback" not in done.stderr
-    return Outcome(done.returncode, done.stdout, done.stderr)
-
+from commandline import REAL_CACHE, tlplat
 
 QUICK = (
     "--strategy",

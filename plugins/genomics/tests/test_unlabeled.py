@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from test_cli import tlplat
+from commandline import tlplat
 from tlplat_genomics.domain import GenomicsDomain, GenomicsOptions
 
 from tlplat.domain import DataOptions
