@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ REAL_CACHE = cache_root()
 """Where assets may already lie; fixed at import, before any test moves the cache."""
 
 
+FIRST_LINE = re.compile(r"^tlplat: error \[TL-[A-Z0-9-]+\]: .+")
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What the process left: exit code, standard output and error."""
+    """How a command ended."""
 
     code: int
     out: str
@@ -26,12 +30,32 @@ class Outcome:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The one JSON document on standard output."""
-        return dict(json.loads(self.out))
+        """The one JSON document on stdout."""
+        found: dict[str, Any] = json.loads(self.out)
+        assert found["schema_version"] == 1
+        return found
+
+    @property
+    def error(self) -> str:
+        """The error's code on stderr, or an empty string."""
+        found = re.search(r"^tlplat: error \[([A-Z0-9-]+)\]", self.err, re.MULTILINE)
+        return found[1] if found else ""
+
+
+def checked(outcome: Outcome) -> Outcome:
+    """What holds for every command: no traceback; an error has its shape and a fix; success prints no error."""
+    assert "Traceback" not in outcome.err
+    if outcome.code == 0:
+        assert not outcome.error, outcome.err
+    elif outcome.code != 141:
+        lines = [line for line in outcome.err.splitlines() if not line.startswith(("tlplat: warning", "warning: "))]
+        assert FIRST_LINE.match(lines[0]), outcome.err
+        assert any(line.startswith("fix: ") for line in lines), outcome.err
+    return outcome
 
 
 def tlplat(*arguments: str, cache: Path = REAL_CACHE, cwd: Path | None = None, **env: str) -> Outcome:
-    """Run ``tlplat *arguments``; a traceback is never an answer."""
+    """Run ``tlplat *arguments``."""
     done = subprocess.run(
         [sys.executable, "-m", "tlplat", *arguments],
         capture_output=True,
@@ -41,5 +65,4 @@ def tlplat(*arguments: str, cache: Path = REAL_CACHE, cwd: Path | None = None, *
         check=False,
         env={**os.environ, "TLPLAT_CACHE_DIR": str(cache), **env},
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return checked(Outcome(done.returncode, done.stdout, done.stderr))

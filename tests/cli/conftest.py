@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-FIRST_LINE = re.compile(r"^tlplat: error \[TL-[A-Z0-9-]+\]: .+")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The one JSON document on stdout."""
-        found: dict[str, Any] = json.loads(self.out)
-        assert found["schema_version"] == 1
-        return found
-
-    @property
-    def error(self) -> str:
-        """The error's code on stderr, or an empty string."""
-        found = re.search(r"^tlplat: error \[([A-Z0-9-]+)\]", self.err, re.MULTILINE)
-        return found[1] if found else ""
-
-
-def checked(outcome: Outcome) -> Outcome:
-    """What holds for every command: no traceback; an error has its shape and a fix; success prints no error."""
-    assert "Traceback" not in outcome.err
-    if outcome.code == 0:
-        assert not outcome.error, outcome.err
-    elif outcome.code != 141:
-        lines = [line for line in outcome.err.splitlines() if not line.startswith(("tlplat: warning", "warning: "))]
-        assert FIRST_LINE.match(lines[0]), outcome.err
-        assert any(line.startswith("fix: ") for line in lines), outcome.err
-    return outcome
+from commandline import Outcome, checked
 
 
 @pytest.fixture
