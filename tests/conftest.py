@@ -9,18 +9,15 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope="session")
 def toy_site(tmp_path_factory) -> Path:
-    """A site folder where the toy domain is an installed distribution with an entry point."""
+    """A site folder where the kit's toy domain is an installed distribution with an entry point."""
     site = tmp_path_factory.mktemp("site")
-    (site / "tlplat_toy.py").write_text((HERE / "toy.py").read_text(encoding="utf-8"), encoding="utf-8")
     info = site / "tlplat_toy-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tlplat-toy\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[tlplat.domains]\ntoy = tlplat_toy\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[tlplat.domains]\ntoy = tlplat.testing.toy\n", encoding="utf-8")
     return site
 
 
@@ -37,7 +34,7 @@ def toy(toy_site, shared_cache, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(toy_site), os.environ.get("PYTHONPATH")])))
     monkeypatch.syspath_prepend(str(toy_site))
     importlib.invalidate_caches()
-    return importlib.import_module("tlplat_toy")
+    return importlib.import_module("tlplat.testing.toy")
 
 
 @pytest.fixture

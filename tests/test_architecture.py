@@ -41,6 +41,7 @@ LAYERS = [
     {"crew", "worker"},
     {"detail", "summary", "report"},
     {"runner"},
+    {"testing"},
     {"cli", "__main__"},
 ]
 """From the bottom up: a module imports only from its own layer and those before it."""

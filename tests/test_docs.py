@@ -172,10 +172,10 @@ def test_data_of_the_genomics_page_are_accepted(tmp_path, monkeypatch, capfd):
 def test_the_tutorial_package_works(site, work, registry, capfd):
     """The two files of write-a-strategy.md, installed by pip: listed, run, and frozen where the page says."""
     import torch
-    from workbench import toybench
 
     from tlplat import plugins
     from tlplat.cli.entry import main
+    from tlplat.testing.workbench import toybench
 
     project = work / "project"
     project.mkdir()

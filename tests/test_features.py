@@ -1,9 +1,9 @@
 import torch
-from workbench import toybench
 
 from tlplat.cache import TensorCache
 from tlplat.data.examples import TensorInputs
 from tlplat.features import FeatureStore, apply_in_batches
+from tlplat.testing.workbench import toybench
 
 
 def store(registry, root, said):

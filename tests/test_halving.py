@@ -3,13 +3,13 @@
 import dataclasses
 
 import pytest
-from workbench import toybench
 
 from tlplat.allowance import DEFAULT_FITS, Allowance, allow, scale
 from tlplat.errors import UsageError
 from tlplat.halving import Field, climb, final_cost, rungs, search_cost, survivors
 from tlplat.rounds import cost, everyone, seek
 from tlplat.selection import Search
+from tlplat.testing.workbench import toybench
 from tlplat.trial import BaselineCandidate, Trivial
 
 NAMES = ("full_ft", "l2sp", "lp_ft", "lora", "truncate", "linear_probe", "zero_shot", "scratch")

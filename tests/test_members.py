@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from workbench import toybench
 
 from tlplat.combine import Option, average, interpolate
 from tlplat.data.splits import folds
@@ -17,6 +16,7 @@ from tlplat.selection import Search
 from tlplat.start import start_model
 from tlplat.storage import read_json
 from tlplat.strategy import Strategy
+from tlplat.testing.workbench import toybench
 from tlplat.train import FitSettings
 from tlplat.trial import Outcome, Rows, StrategyCandidate, settle
 

@@ -2,10 +2,10 @@ import json
 
 import pytest
 import torch
-from workbench import toybench
 
 from tlplat.errors import ModelError
 from tlplat.modelio import load_model, load_source, load_state, required_plugins, save_model, save_source
+from tlplat.testing.workbench import toybench
 
 
 @pytest.fixture

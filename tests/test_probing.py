@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nets import Net, made
 from torch import Tensor, nn
 
 from tlplat.probing import can_be_copied, find_units, known_units, units_of
+from tlplat.testing.nets import Net, made
 from tlplat.units import Reader, Selection, Units, copies, shares, without
 
 

@@ -7,7 +7,6 @@ import importlib.util
 import pytest
 import torch
 from pydantic import Field
-from workbench import toybench
 
 from tlplat.config import RunConfig
 from tlplat.domain import DomainOptions
@@ -15,6 +14,7 @@ from tlplat.errors import ModelError, NonFiniteError, PluginError, UsageError
 from tlplat.ops import fit_softmax_heads
 from tlplat.progress import Reporter
 from tlplat.stage import prepare
+from tlplat.testing.workbench import toybench
 
 
 def test_options_that_the_domain_refuses(registry):

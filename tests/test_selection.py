@@ -4,13 +4,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from workbench import toybench
 
 from tlplat.data.splits import FOLDS
 from tlplat.halving import climb
 from tlplat.rounds import everyone
 from tlplat.selection import Search
 from tlplat.storage import read_tensors
+from tlplat.testing.workbench import toybench
 from tlplat.trial import BaselineCandidate, Trivial
 
 

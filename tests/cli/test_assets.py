@@ -9,7 +9,7 @@ import pytest
 DOMAIN = """
 from tlplat import hookimpl
 from tlplat.assets import Asset, LocalFile
-from tlplat_toy import Toy
+from tlplat.testing.toy import Toy
 
 class Stock(Toy):
     '''Has a file.'''

@@ -37,7 +37,7 @@ import dataclasses
 import torch
 from tlplat import hookimpl
 from tlplat.plan import Ref
-from tlplat_toy import Toy, ToyNet
+from tlplat.testing.toy import Toy, ToyNet
 
 
 class WideNet(ToyNet):

@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from workbench import toybench
 
 from tlplat.athand import AtHand
 from tlplat.data.examples import TensorInputs
@@ -18,6 +17,7 @@ from tlplat.strategies.dann import Adversary, GradientReversal, strength_at
 from tlplat.strategies.deep_coral import Coral, coral_loss
 from tlplat.strategies.self_training import PseudoLabels, pseudo_labels
 from tlplat.tasks.classification import Classification
+from tlplat.testing.workbench import toybench
 from tlplat.train import FitSettings
 from tlplat.trial import Rows
 

@@ -7,14 +7,14 @@ import json
 
 import pytest
 import torch
-from nets import info, made
-from workbench import toybench
 
 from tlplat.edits import apply_edits, rebuild_edits
 from tlplat.model import BackboneInfo, ModuleInfo
 from tlplat.plan import Budget, Ref
 from tlplat.start import start_model
 from tlplat.strategies.injection import peft_layers
+from tlplat.testing.nets import info, made
+from tlplat.testing.workbench import toybench
 from tlplat.trainable import set_trainable
 from tlplat.trial import Rows
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from workbench import toybench
 
 from tlplat.model import BackboneInfo, ModuleInfo
 from tlplat.modelio import load_model, save_model
 from tlplat.plan import Budget, TransferPlan
+from tlplat.testing.workbench import toybench
 from tlplat.trial import Rows
 
 NAMES = [

@@ -1,11 +1,11 @@
 """Features of all blocks: the group lasso solves its problem, relevant ones are found, the extractor stays."""
 
 import torch
-from workbench import toybench
 
 from tlplat.strategies.head2toe import relevance
 from tlplat.strategies.relevance import group_lasso
 from tlplat.tasks.classification import Classification
+from tlplat.testing.workbench import toybench
 
 TASK = Classification(["a", "b"])
 

@@ -7,15 +7,15 @@ import json
 
 import pytest
 import torch
-from nets import NETS, info, made
 from torch import nn
-from workbench import toybench
 
 from tlplat.edits import apply_edits, rebuild_edits
 from tlplat.errors import PluginError
 from tlplat.model import parameter_count
 from tlplat.plan import Budget, Ref
 from tlplat.start import start_model
+from tlplat.testing.nets import NETS, info, made
+from tlplat.testing.workbench import toybench
 from tlplat.trial import Rows
 
 WIDER = {"conv1d_net": 1, "conv2d_net": 1, "transformer_net": 2}

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from workbench import toybench
 
 from tlplat.combine import Option
 from tlplat.edits import Behaviour
@@ -17,6 +16,7 @@ from tlplat.strategies.bitfit import is_bias
 from tlplat.strategies.bss import SpectralShrinkage, spectral_penalty
 from tlplat.strategies.delta import TowardsMaps, attention, map_distance
 from tlplat.strategies.surgical import relative_gradient_norm
+from tlplat.testing.workbench import toybench
 from tlplat.trial import Rows
 
 

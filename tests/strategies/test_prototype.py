@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import BaseEstimator
-from workbench import toybench
 
 from tlplat.model import BackboneInfo
 from tlplat.strategies.choice import SETTINGS, best_temperature, held_out
 from tlplat.strategies.closedform import nearest_mean
 from tlplat.strategies.prototypes import class_matrix, make_head, solve_head
 from tlplat.tasks.classification import Classification
+from tlplat.testing.workbench import toybench
 from tlplat.trial import Rows
 
 ARGS = {"classes": 3, "multi_label": False, "temperature": 1.0}

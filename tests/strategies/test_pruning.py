@@ -12,9 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from nets import info, made
 from torch.utils.flop_counter import FlopCounterMode
-from workbench import toybench
 
 from tlplat.edits import apply_edits, rebuild_edits
 from tlplat.errors import PluginError
@@ -23,6 +21,8 @@ from tlplat.modelio import save_model
 from tlplat.plan import Ref
 from tlplat.strategies.movement import RAMP, Movement, sparsity_at
 from tlplat.strategies.prune_ft import PruneUnits
+from tlplat.testing.nets import info, made
+from tlplat.testing.workbench import toybench
 from tlplat.trial import Rows
 
 NETS = ["conv1d_net", "conv2d_net", "transformer_net"]

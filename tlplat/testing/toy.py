@@ -1,6 +1,6 @@
-"""A small domain with a real source: two-class vectors whose target is a rotated, shifted source.
+"""A small domain with a real source, pretrained in a second: two-class vectors whose target is a shifted source.
 
-It is a plugin like any other: tests register its classes, or put it on the path with its own entry point.
+It is a plugin like any other, but no entry point of tlplat names it: the kit registers its classes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tlplat import hookimpl
-from tlplat.data.examples import Examples, TensorInputs
+from tlplat.data.examples import Batch, Examples, Inputs, TensorInputs
 from tlplat.domain import Baseline, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
 from tlplat.errors import DataError, UsageError
 from tlplat.model import Backbone, SourceModel
 from tlplat.plan import Ref
 from tlplat.pretrain import pretrain
+from tlplat.tasks.base import Task
 from tlplat.tasks.classification import Classification
 
 DIM = 12
@@ -46,7 +47,8 @@ class ToyNet(Backbone):
     def config(self) -> dict[str, Any]:
         return {"width": self.width}
 
-    def embed(self, batch: Any) -> Tensor:
+    def embed(self, batch: Batch) -> Tensor:
+        assert isinstance(batch, Tensor)
         return batch.float()
 
     def pool(self, hidden: Tensor) -> Tensor:
@@ -61,10 +63,15 @@ class Nearest(Baseline):
     name = "nearest_mean"
     summary = "distance to the class means"
 
-    def fit_predict(self, train: Examples, others: Sequence[Any], task: Any, seed: int) -> list[np.ndarray]:
-        x = train.inputs.tensor.double()
+    def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
+        x = _vectors(train.inputs)
         means = torch.stack([x[train.targets == c].mean(dim=0) for c in range(task.info().outputs)])
-        return [torch.softmax(-torch.cdist(o.tensor.double(), means), dim=1).numpy() for o in others]
+        return [torch.softmax(-torch.cdist(_vectors(o), means), dim=1).numpy() for o in others]
+
+
+def _vectors(inputs: Inputs) -> Tensor:
+    assert isinstance(inputs, TensorInputs)
+    return inputs.tensor.double()
 
 
 def rows(
@@ -114,8 +121,8 @@ class Toy(Domain):
             steps=300,
             batch_size=64,
         )
-        headless = {"head": None, "task": None} if name == "headless" else {}
-        return dataclasses.replace(made, name=name, **headless)
+        made = dataclasses.replace(made, name=name)
+        return dataclasses.replace(made, head=None, task=None) if name == "headless" else made
 
     def target(self, options: ToyOptions, data: Any, source: SourceModel, context: DomainContext) -> TargetTask:
         """The rows for a source; ``apart`` gets another split, ``narrow`` none."""
@@ -145,7 +152,7 @@ class Toy(Domain):
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
         return [Nearest()]
 
-    def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> Any:
+    def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         table = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float32)
         if table.shape[1] != DIM:
             raise DataError("TL-DATA-COLUMN", f"{table.shape[1]} columns", fix=f"give {DIM}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tlplat.data.examples import Batch
 from tlplat.model import Backbone, BackboneInfo, TransferModel
 
 
@@ -21,7 +22,8 @@ class Net(Backbone):
     def config(self) -> dict[str, Any]:
         return {}
 
-    def embed(self, batch: Any) -> Tensor:
+    def embed(self, batch: Batch) -> Tensor:
+        assert isinstance(batch, Tensor)
         return batch.float()
 
     def pool(self, hidden: Tensor) -> Tensor:
@@ -33,6 +35,7 @@ class Net(Backbone):
         return self.dims
 
     def batch(self, rows: int = 6, seed: int = 0) -> Tensor:
+        """Random rows that the net takes."""
         return torch.randn(rows, *self.shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -152,6 +155,8 @@ def made(name: str, seed: int = 0, **args: Any) -> TransferModel:
     backbone = NETS[name](**args)
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -162,4 +167,5 @@ def made(name: str, seed: int = 0, **args: Any) -> TransferModel:
 
 
 def info(model: TransferModel) -> BackboneInfo:
+    """What a strategy would be told of the model's backbone."""
     return BackboneInfo.of(model.backbone, example=model.example)

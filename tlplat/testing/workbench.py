@@ -1,8 +1,9 @@
-"""What tests of strategies share: a bench over the toy domain, its source and its rows."""
+"""A bench over the toy domain: its source, its rows, and one call that runs a strategy on them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tlplat.cache import TensorCache, cache_root
 from tlplat.data.examples import Examples
@@ -13,21 +14,29 @@ from tlplat.features import FeatureStore
 from tlplat.model import SourceModel
 from tlplat.registry import Registry
 from tlplat.train import FitSettings
-from tlplat.trial import Bench, Rows, StrategyCandidate
+from tlplat.trial import Bench, Outcome, Rows, StrategyCandidate
 
 
 @dataclass
 class Toybench:
+    """What trials of a test share.
+
+    Attributes:
+        labelled: rows that are trained on; ``target.test`` is predicted.
+    """
+
     bench: Bench
     source: SourceModel
     target: TargetTask
     labelled: Examples
 
-    def candidate(self, name: str, **settings) -> StrategyCandidate:
+    def candidate(self, name: str, **settings: Any) -> StrategyCandidate:
+        """The registered strategy of that name, with hyper-parameters other than its defaults."""
         strategy = self.bench.registry.get("strategies", name)(**settings)
         return StrategyCandidate(strategy, self.source, self.source.head is not None)
 
-    def run(self, name: str, seed: int = 0, **settings):
+    def run(self, name: str, seed: int = 0, **settings: Any) -> Outcome:
+        """Fit on all labelled rows and predict the test rows."""
         test = Rows.all(self.target.test)
         return self.candidate(name, **settings).run(self.bench, Rows.all(self.labelled), [test], seed)
 
@@ -35,7 +44,12 @@ class Toybench:
 def toybench(
     registry: Registry, source: str = "rings", labels: int = 40, steps: int = 60, bare: bool = False
 ) -> Toybench:
-    """``bare``: no unlabelled and no source rows are at hand."""
+    """A bench on a source of the toy domain.
+
+    Args:
+        registry: holds the toy domain, the strategies and the tasks.
+        steps: of every fit. bare: no unlabelled and no source rows are at hand.
+    """
     context = DomainContext(registry, cache_root())
     domain = registry.get("domains", "toy")()
     options = domain.Options()
