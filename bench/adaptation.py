@@ -22,7 +22,7 @@ from scipy import stats
 from tlplat.config import RunConfig
 from tlplat.model import BackboneInfo
 from tlplat.progress import Reporter
-from tlplat.stage import heads_match, load_registry, prepare
+from tlplat.stage import load_registry, prepare, takes_head
 from tlplat.strategy import Strategy
 from tlplat.trial import Rows, StrategyCandidate
 
@@ -57,7 +57,7 @@ def scores(arguments: argparse.Namespace, labels: int, draw: int) -> dict[str, f
         }
     )
     stage = prepare(config, load_registry(config), Reporter())
-    same = heads_match(stage.source.task, stage.target.task.info())
+    same = takes_head(stage.target.task, stage.source)
     info = BackboneInfo.of(stage.bench.store.backbone(stage.source), same)
     test, metric = stage.target.test, stage.target.task.metrics[0]
     found = {}

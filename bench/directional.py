@@ -36,7 +36,7 @@ from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.features import FeatureStore
 from tlplat.model import SourceModel
 from tlplat.registry import Registry
-from tlplat.stage import heads_match, steps_of
+from tlplat.stage import steps_of, takes_head
 from tlplat.train import FitSettings
 from tlplat.trial import StrategyCandidate
 
@@ -80,7 +80,7 @@ class Draw:
     def candidate(self, strategy: str, **settings: Any) -> StrategyCandidate:
         source, target, _ = self.loaded
         made = self.registry.get("strategies", strategy)(**settings)
-        return StrategyCandidate(made, source, heads_match(source.task, target.task.info()))
+        return StrategyCandidate(made, source, takes_head(target.task, source))
 
     def scores(self, strategy: str, count: int, **settings: Any) -> tuple[float, float]:
         """Test scores on the labels' organism and on the other one."""

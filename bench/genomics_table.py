@@ -22,7 +22,7 @@ from tlplat.config import TrainOptions
 from tlplat.data.splits import draw_labels
 from tlplat.domain import DataOptions, DomainContext
 from tlplat.features import FeatureStore
-from tlplat.stage import heads_match, steps_of
+from tlplat.stage import steps_of, takes_head
 from tlplat.train import FitSettings
 from tlplat.trial import BaselineCandidate, Bench, Candidate, Rows, StrategyCandidate
 
@@ -49,7 +49,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             fit_settings=FitSettings(checkpoint_seconds=None),
             steps=steps_of(TrainOptions()),
         )
-        same = heads_match(source.task, target.task.info())
+        same = takes_head(target.task, source)
         found: list[Candidate] = [
             StrategyCandidate(registry.get("strategies", name)(), source, same)
             for name in STRATEGIES

@@ -30,7 +30,7 @@ from tlplat.features import FeatureStore
 from tlplat.model import SourceModel
 from tlplat.ranking import TITLES, draws_of, score_source
 from tlplat.registry import Registry
-from tlplat.stage import heads_match, load_registry, steps_of
+from tlplat.stage import load_registry, steps_of, takes_head
 from tlplat.train import FitSettings
 from tlplat.trial import Bench, Rows, StrategyCandidate
 from tlplat.view import View, aligned
@@ -75,7 +75,7 @@ def cell(organism: str, task: str, labels: int, draw: int) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for view in views:
         ranked = score_source(view, store, registry, draws)
-        same = heads_match(view.source.task, first.task.info())
+        same = takes_head(first.task, view.source)
         worth = {}
         for name in STRATEGIES:
             if name == "zero_shot" and not same:

@@ -39,7 +39,7 @@ class _Trial:
 @pytest.fixture
 def made(registry, tmp_path):
     bench = toybench(registry)
-    candidates = [*(bench.candidate(n) for n in NAMES), BaselineCandidate(Trivial())]
+    candidates = [*(bench.candidate(n) for n in NAMES), BaselineCandidate(Trivial(bench.bench.task))]
     return Search(bench.bench, candidates, bench.labelled, bench.target.test, tmp_path / "trials", [0, 1, 2])
 
 

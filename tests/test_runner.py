@@ -197,7 +197,7 @@ def test_dry_run_plans_without_training(toy, tmp_path):
     assert not (tmp_path / "never").exists()
     assert plan["steps"] == 15
     assert {c["name"] for c in plan["candidates"]} >= {"lora", "scratch", "majority"}
-    assert plan["labels"] == {"train_and_validation": 40, "test": 400}
+    assert plan["labels"] == {"train_and_validation": 40, "test": 400, "unlabeled": 260}
     json.dumps(plan)
 
 

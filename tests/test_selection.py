@@ -65,7 +65,11 @@ def test_two_searches_leave_the_same_bytes(registry, tmp_path):
     trees = []
     for name in ("a", "b"):
         bench, made = search(registry, tmp_path / name, steps=12)
-        for candidate in (bench.candidate("lora"), bench.candidate("truncate"), BaselineCandidate(Trivial())):
+        for candidate in (
+            bench.candidate("lora"),
+            bench.candidate("truncate"),
+            BaselineCandidate(Trivial(bench.bench.task)),
+        ):
             for setting in candidate.settings():
                 for seed in (0, 1):
                     made.finish(made.validate(setting, seed))

@@ -36,6 +36,12 @@ class Rows:
     def targets(self) -> Tensor:
         return self.examples.targets[self.index]
 
+    def retargeted(self, targets: Tensor) -> Rows:
+        """The same rows with these targets (len(index), ...); rows outside the index have none (NaN)."""
+        whole = targets.new_full((len(self.examples), *targets.shape[1:]), torch.nan)
+        whole[self.index] = targets
+        return Rows(dataclasses.replace(self.examples, targets=whole), self.index)
+
     def example(self) -> Batch:
         """The first two rows."""
         return self.examples.inputs.take(self.index[:2])

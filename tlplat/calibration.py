@@ -13,8 +13,6 @@ import numpy as np
 
 from tlplat.metrics import EPSILON, expected_calibration_error, log_loss_rows
 
-CALIBRATION = "calibration.json"
-"""Its name in a model's folder."""
 BINS = 10
 RANGE = (0.05, 20.0)
 GOLDEN, HALVINGS = (5**0.5 - 1) / 2, 30

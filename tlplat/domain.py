@@ -131,7 +131,10 @@ class Baseline(ABC):
 
     @abstractmethod
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
-        """Fit on ``train``; decoded predictions ((n, classes) probabilities) for each of ``others``."""
+        """Fit on ``train``; predictions for each of ``others``, as ``task.decode`` gives them, float64.
+
+        (n, classes) probabilities for classification. ``task`` is settled on ``train``.
+        """
 
     def inference_cost(self) -> float:
         """Multiply-adds per row at inference, roughly; 0 where negligible. Asked after a fit."""
@@ -154,6 +157,8 @@ class Domain(ABC):
     """Demo tasks by name, with a line of description."""
     keeps_rows: ClassVar[bool] = True
     """False where a saved model must not hold training rows or their features (patients): kNN is then refused."""
+    least_count: ClassVar[int] = 1
+    """Reports show no count of fewer rows than this, and above 1 no value of one row (11 is usual for patients)."""
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Refuse bad data of the user's before a source is loaded or pretrained; default: :meth:`target` finds out."""

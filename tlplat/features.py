@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from tlplat.batches import no_memory, out_of_memory
 from tlplat.cache import TensorCache
-from tlplat.data.examples import Batch, Inputs, state_digest, to_device
+from tlplat.data.examples import Batch, Examples, Inputs, state_digest, to_device
 from tlplat.model import Backbone, SourceModel, model_device
 from tlplat.plan import json_hash
 from tlplat.registry import Registry
+from tlplat.tasks.base import Task
 
 EXTRACTION_BATCH = 256
 
@@ -51,6 +52,13 @@ def _in_batches(function: Callable[[Batch], Tensor], device: torch.device, input
     starts = range(0, len(inputs), batch_size)
     rows = [torch.arange(i, min(i + batch_size, len(inputs))) for i in starts]
     return torch.cat([function(to_device(inputs.take(r), device)).float().cpu() for r in rows])
+
+
+def conclude(task: Task, model: nn.Module, train: Examples) -> Task:
+    """The task with what its ``decode`` takes from the fitted model's outputs on the training rows."""
+    if not task.concludes:
+        return task
+    return task.concluded(apply_in_batches(model, model, train.inputs), train.targets)
 
 
 @dataclass

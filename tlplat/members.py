@@ -14,7 +14,7 @@ from torch import Tensor
 from tlplat.athand import AtHand
 from tlplat.combine import Option, choose, mixed, options, untuned
 from tlplat.data.examples import Examples
-from tlplat.features import apply_in_batches
+from tlplat.features import apply_in_batches, conclude
 from tlplat.model import TransferModel
 from tlplat.plan import TransferPlan
 from tlplat.registry import Registry
@@ -135,7 +135,8 @@ def train_members(
         for option in ways:
             model.load_state_dict(mixed(start, states, option))
             outputs = apply_in_batches(model, model, validation.inputs)
-            scored.append(Scored(option, float(task.loss(outputs, validation.targets)), task.decode(outputs)))
+            decoded = conclude(task, model, train).decode(outputs)
+            scored.append(Scored(option, float(task.loss(outputs, validation.targets)), decoded))
     if decision is None:
         chosen = choose(plan.combine, {s.option: s.loss for s in scored}) if scored else untuned(plan)
         decision = Decision(tuple(stop_at), chosen)

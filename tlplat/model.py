@@ -162,7 +162,7 @@ class TaskInfo:
         outputs: width of the head.
         labels: class names in index order; empty where the task has none.
         options: the task's constructor arguments, JSON values only.
-        offers: capabilities of the task (``fit_head``, ``row_loss``), and in planning of the run's data
+        offers: capabilities of the task (``fit_head``, ``loss``, ``row_loss``), and in planning of the run's data
             (``unlabeled``, ``source_rows``, ``keep_rows``), matched against a strategy's ``requires``.
     """
 

@@ -19,6 +19,8 @@ from tlplat.storage import check_manifest, read_json, read_tensors, write_json, 
 from tlplat.tasks.base import Task
 
 FORMAT = 1
+CALIBRATION = "calibration.json"
+"""What held-out predictions say on how to read the model's (:meth:`Task.calibration`), in its folder."""
 
 
 @dataclass(frozen=True)

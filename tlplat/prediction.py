@@ -1,4 +1,4 @@
-"""Predictions of a run's model on new data: same preprocessing, the file's order, probabilities."""
+"""Predictions of a run's model on new data: same preprocessing, the file's order."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import torch
 
 from tlplat import plugins
 from tlplat.cache import cache_root
-from tlplat.calibration import CALIBRATION, apply_temperature
-from tlplat.data.examples import Inputs
 from tlplat.domain import DomainContext
 from tlplat.errors import UsageError
 from tlplat.features import EXTRACTION_BATCH, apply_in_batches
-from tlplat.modelio import LoadedModel, load_model, required_plugins
+from tlplat.modelio import CALIBRATION, LoadedModel, load_model, required_plugins
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.storage import read_json
@@ -43,40 +41,24 @@ def load_run_model(folder: Path) -> tuple[LoadedModel, Registry]:
 
 
 def predict(folder: Path, data: Path, report: Reporter) -> Iterator[dict[str, Any]]:
-    """One row for each record of ``data``, in its order: ``{"id", "prediction", "probabilities": {label: p}}``.
+    """One row for each record of ``data``, in its order: ``id``, ``prediction`` and what else the task says of it.
 
-    ``calibrated`` holds the probabilities at the temperature that was fitted on validation rows, where there is one.
-    ``prediction`` is the most probable label; for multi-label the list of labels at probability 0.5 and above.
+    For classification ``probabilities`` and ``calibrated`` ({label: p}; see the task's ``prediction_rows``).
     """
     loaded, registry = load_run_model(folder)
     context = DomainContext(registry, cache_root(), threads=torch.get_num_threads(), report=report)
     domain = plugins.domain(loaded.manifest["domain"], registry)
     ids, inputs = domain.encode(data, loaded.preprocess, context)
-    temperature = _temperature(folder / "model" if (folder / "model").is_dir() else folder)
+    calibration = _calibration(folder / "model" if (folder / "model").is_dir() else folder)
     with report.task("predicting", total=len(inputs)) as advance:
         for start in range(0, len(inputs), EXTRACTION_BATCH):
             rows = torch.arange(start, min(start + EXTRACTION_BATCH, len(inputs)))
-            yield from _rows(loaded, [ids[i] for i in rows.tolist()], inputs.select(rows), temperature)
+            decoded = loaded.task.decode(apply_in_batches(loaded.model, loaded.model, inputs.select(rows)))
+            said = loaded.task.prediction_rows(decoded, calibration)
+            yield from ({"id": ids[i], **row} for i, row in zip(rows.tolist(), said, strict=True))
             advance(len(rows))
 
 
-def _temperature(place: Path) -> float | None:
+def _calibration(place: Path) -> dict[str, Any] | None:
     path = place / CALIBRATION
-    return float(read_json(path)["temperature"]) if path.exists() else None
-
-
-def _rows(
-    loaded: LoadedModel, ids: list[str], inputs: Inputs, temperature: float | None = None
-) -> Iterator[dict[str, Any]]:
-    labels = loaded.task.info().labels
-    multi = bool(loaded.task.info().options.get("multi_label"))
-    decoded = loaded.task.decode(apply_in_batches(loaded.model, loaded.model, inputs))
-    scaled = None if temperature is None else apply_temperature(decoded, temperature, multi).tolist()
-    for i, (name, row) in enumerate(zip(ids, decoded.tolist(), strict=True)):
-        probabilities = dict(zip(labels, row, strict=True))
-        chosen = [label for label, p in probabilities.items() if p >= 0.5]
-        best = max(probabilities, key=probabilities.__getitem__)
-        found = {"id": name, "prediction": chosen if multi else best, "probabilities": probabilities}
-        if scaled is not None:
-            found["calibrated"] = dict(zip(labels, scaled[i], strict=True))
-        yield found
+    return dict(read_json(path)) if path.exists() else None

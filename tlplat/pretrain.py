@@ -10,7 +10,7 @@ import torch
 
 from tlplat.data.examples import Examples, state_digest
 from tlplat.domain import DomainContext
-from tlplat.features import apply_in_batches
+from tlplat.features import apply_in_batches, conclude
 from tlplat.model import Backbone, SourceModel, TransferModel
 from tlplat.modelio import load_source, save_source
 from tlplat.plan import Phase, Ref, json_hash
@@ -56,6 +56,7 @@ def pretrain(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+    task = task.settled(train.targets)
     key = json_hash(recipe, length=64)
 
     def build(folder: Path) -> None:
@@ -72,7 +73,7 @@ def pretrain(
                 task,
                 steps=steps,
                 seed=context.seed,
-                settings=FitSettings(batch_size=batch_size),
+                settings=FitSettings(batch_size=max(batch_size, task.least_batch)),
                 registry=context.registry,
                 validation=validation,
                 keep_best=True,
@@ -81,8 +82,9 @@ def pretrain(
                 advance=advance,
             )
         outputs = apply_in_batches(model, model, validation.inputs)
-        metric = task.metrics[0]
-        score = float(metric(validation.targets.numpy(), task.decode(outputs))[0])
+        done = conclude(task, model, train)
+        metric = done.metrics[0]
+        score = float(metric(validation.targets.numpy(), done.decode(outputs))[0])
         head = model.head.state_dict()
         state = backbone.state_dict()
         source = SourceModel(
@@ -90,7 +92,7 @@ def pretrain(
             base=base,
             state=state,
             head=head,
-            task=task.info(),
+            task=done.info(),
             preprocess=preprocess,
             provenance={
                 **provenance,

@@ -114,11 +114,21 @@ def score_source(view: View, store: FeatureStore, registry: Registry, draws: Res
         hold("probe", probe_predictions(z, labelled, task, range(REPEATS)))
     else:
         missing["probe"] = f"the task {task.name} has no closed fit of a head"
-    if _predicts(view.source, task):
-        hold("zero_shot", [task.decode(_logits(view.source, z))] * REPEATS)
+    source = view.source
+    if source.head is not None and source.task is not None and task.takes_head(source.task):
+        settled = task.settled(y)
+        weight, bias = settled.adopt_head(source.head["weight"].cpu(), source.head["bias"].cpu(), source.task)
+        outputs = linear(z, weight, bias)
+        settled = settled.concluded(outputs, y) if settled.concludes else settled
+        hold("zero_shot", [settled.decode(outputs)] * REPEATS)
     else:
         missing["zero_shot"] = "the source has no head that predicts the target's labels"
-    made["log_me"] = log_me(z, y)
+    scored = task.regressands(y)
+    if scored is None:
+        missing["log_me"] = f"the targets of {task.name} are neither classes nor numbers"
+    else:
+        made["log_me"] = log_me(z, scored)
+    y = y if scored is None else scored
     by_class = y.ndim == 1 and not y.is_floating_point()
     theta, why = _own_predictions(view.source, z, registry)
     if by_class:
@@ -186,20 +196,6 @@ def agreements(found: Sequence[RankedSource], higher_is_better: bool) -> dict[st
         columns[name] = [None if (v := s.scores[name]) is None else turn * v for s in found]
     taus = {b: tau for (a, b), tau in agreement(columns).items() if a == "order"}
     return {name: None if math.isnan(tau) else tau for name, tau in taus.items()}
-
-
-def _predicts(source: SourceModel, task: Task) -> bool:
-    """Whether the source's own head predicts exactly the target's labels."""
-    info = task.info()
-    return (
-        source.head is not None
-        and source.task is not None
-        and (source.task.kind, source.task.labels)
-        == (
-            info.kind,
-            info.labels,
-        )
-    )
 
 
 def _own_predictions(source: SourceModel, z: Tensor, registry: Registry) -> tuple[Tensor | None, str]:

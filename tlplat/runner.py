@@ -13,12 +13,12 @@ import numpy as np
 
 from tlplat import plugins
 from tlplat.allowance import Allowance, allow
-from tlplat.calibration import CALIBRATION
 from tlplat.config import RunConfig, from_toml, to_toml
 from tlplat.crew import Crew
 from tlplat.data.splits import folds
+from tlplat.detail import evidence
 from tlplat.evaluate import Resamples, Scores, Standing, best, judge
-from tlplat.modelio import save_model
+from tlplat.modelio import CALIBRATION, save_model
 from tlplat.plan import json_hash
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
@@ -124,7 +124,8 @@ def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
     verdict = judge([_standing(f) for f in finalists], task.metrics[0].higher_is_better)
     winner = next(f for f in finalists if f.key == verdict.winner)
     result = document(folder, stage, env, finalists, verdict, searched)
-    _publish_model(folder, winner, result)
+    found = evidence(winner.finals, stage.labelled, test, stage.domain.least_count)
+    _publish_model(folder, winner, result, task.calibration(found))
     result = write_report(folder, result)
     plugins.notify({"event": "run_complete", "folder": str(folder), "report": result})
     return Run(folder, result)
@@ -192,10 +193,11 @@ def _keeper(validated: Validated, stage: Stage) -> Callable[[Outcome], None]:
 
     def keep(outcome: Outcome) -> None:
         assert outcome.model is not None
+        assert outcome.task is not None
         save_model(
             validated.folder / "fitted",
             outcome.model,
-            stage.target.task.info(),
+            outcome.task.info(),
             stage.view_of(validated.candidate).target.preprocess,
             stage.bench.registry,
             {
@@ -226,14 +228,15 @@ def _standing(finalist: Finalist) -> Standing:
     )
 
 
-def _publish_model(folder: Path, winner: Finalist, result: dict[str, Any]) -> None:
-    """``model/``: the winner's fitted model with its temperature and card and, last, the manifest over all of it."""
+def _publish_model(
+    folder: Path, winner: Finalist, result: dict[str, Any], calibration: Mapping[str, Any] | None
+) -> None:
+    """``model/``: the winner's fitted model with its calibration and card and, last, the manifest over all of it."""
     fitted, model = winner.finals[0].validated.folder / "fitted", folder / "model"
     manifest = check_manifest(fitted)
     shutil.rmtree(model, ignore_errors=True)
     shutil.copytree(fitted, model, ignore=shutil.ignore_patterns("manifest.json"))
-    scaling = result["details"][winner.key].get("scaling")
-    if scaling is not None:
-        write_json(model / CALIBRATION, scaling)
+    if calibration is not None:
+        write_json(model / CALIBRATION, dict(calibration))
     write_text(model / "MODEL_CARD.md", model_card(result))
     write_manifest(model, {k: v for k, v in manifest.items() if k not in ("files", "format")})

@@ -19,13 +19,14 @@ from tlplat.data.quality import check_quality
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import Finding, UsageError
 from tlplat.features import FeatureStore
-from tlplat.model import BackboneInfo, SourceModel, TaskInfo
+from tlplat.model import BackboneInfo, SourceModel
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.selection import Search
 from tlplat.sourcerank import carried, left_out, ranked
 from tlplat.sourcing import AUTO, Sourcing, leading_first
 from tlplat.strategy import Strategy
+from tlplat.tasks.base import Task
 from tlplat.train import FitSettings
 from tlplat.trial import BaselineCandidate, Bench, Candidate, Rows, StrategyCandidate, Trivial
 from tlplat.view import View
@@ -132,7 +133,7 @@ def prepare(
         task=views[0].target.task,
         registry=registry,
         store=store,
-        fit_settings=_fit_settings(config.train),
+        fit_settings=_fit_settings(config.train, views[0].target.task),
         steps=steps_of(config.train),
         device=torch.device(config.device),
         warn=context.warn,
@@ -218,9 +219,9 @@ def steps_of(train: TrainOptions) -> Callable[[int], int]:
     return steps
 
 
-def _fit_settings(train: TrainOptions) -> FitSettings:
+def _fit_settings(train: TrainOptions, task: Task) -> FitSettings:
     return FitSettings(
-        batch_size=train.batch_size,
+        batch_size=max(train.batch_size, task.least_batch),
         clip_norm=train.clip_norm,
         precision=train.precision,
         accumulate=train.accumulate,
@@ -261,13 +262,13 @@ def _candidates(
             findings=[Finding(s["reason"], s["strategy"]) for s in skipped],
             fix="leave out --strategy to try all that fit, or choose another source",
         )
-    baselines = [Trivial(), *domain.baselines(views[0].target)]
+    baselines = [Trivial(bench.task), *domain.baselines(views[0].target)]
     return [*found, *(BaselineCandidate(b) for b in baselines)], skipped
 
 
 def _on_source(config: RunConfig, view: View, bench: Bench) -> tuple[list[Candidate], list[dict[str, str]]]:
     registry, task = bench.registry, view.bench(bench).task_info
-    same_labels = heads_match(view.source.task, task)
+    same_labels = takes_head(bench.task, view.source)
     info = BackboneInfo.of(bench.store.backbone(view.source), same_labels, Rows.all(view.target.pool).example())
     found: list[Candidate] = []
     skipped: list[dict[str, str]] = []
@@ -282,6 +283,6 @@ def _on_source(config: RunConfig, view: View, bench: Bench) -> tuple[list[Candid
     return found, skipped
 
 
-def heads_match(source: TaskInfo | None, target: TaskInfo) -> bool:
-    """Whether the source's own head predicts exactly the target's labels."""
-    return source is not None and source.kind == target.kind and source.labels == target.labels
+def takes_head(task: Task, source: SourceModel) -> bool:
+    """Whether the source has a head of its own that predicts what the task does."""
+    return source.head is not None and source.task is not None and task.takes_head(source.task)

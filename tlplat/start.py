@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +11,7 @@ from tlplat.errors import PluginError
 from tlplat.features import apply_in_batches
 from tlplat.model import SourceModel, TransferModel
 from tlplat.plan import TransferPlan
+from tlplat.tasks.base import Task
 
 
 def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Rows, seed: int) -> TransferModel:
@@ -29,7 +29,8 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
         return model
     if plan.start == "source_head":
         assert source.head is not None
-        _set_head(model, source.head["weight"], source.head["bias"])
+        assert source.task is not None
+        _set_head(model, *bench.task.adopt_head(source.head["weight"], source.head["bias"], source.task))
     else:
         z = _start_features(model, plan, source, bench, train)
         fitted = bench.task.fit_head(z, train.targets, plan.fit_options)
@@ -67,13 +68,21 @@ def finish_model(model: TransferModel, plan: TransferPlan, bench: Bench, seed: i
     model.eval()
 
 
-def predict_rows(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, rows: Rows) -> np.ndarray:
-    """Decoded predictions; a frozen plan needs only the head on cached features."""
+def concluded_task(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, train: Rows) -> Task:
+    """The task with what it takes from the fitted model's outputs on the training rows."""
+    if not bench.task.concludes:
+        return bench.task
+    return bench.task.concluded(outputs_of(model, plan, source, bench, train), train.targets)
+
+
+def outputs_of(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, rows: Rows) -> Tensor:
+    """The model's outputs; a frozen plan needs only the head on cached features."""
     if plan.frozen and _keeps_features(plan, bench):
         z = bench.store.features(source, rows.examples.inputs)[rows.index].to(bench.device)
         with torch.no_grad():
-            return bench.task.decode(model.head(z))
-    return bench.task.decode(apply_in_batches(model, model, rows.examples.inputs.select(rows.index)))
+            outputs: Tensor = model.head(z)
+            return outputs
+    return apply_in_batches(model, model, rows.examples.inputs.select(rows.index))
 
 
 def multiply_adds(model: TransferModel, rows: Rows) -> float:

@@ -82,7 +82,8 @@ def document(
         "search": {k: searched[k] for k in ("budget", "rounds", "round")},
         "verdict": _verdict(verdict),
         "details": {
-            key: detail(spoken[key].finals, task, labelled, target.test, target.group_names) for key in looked_at
+            key: detail(spoken[key].finals, task, labelled, target.test, target.group_names, stage.domain.least_count)
+            for key in looked_at
         },
         "data_card": {**target.data_card, "quality": stage.quality},
         "source_card": {"name": winner.source.name, **winner.source.provenance},

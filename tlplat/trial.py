@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tlplat.bench import Bench, Rows
 from tlplat.combine import choose, pooled
@@ -21,7 +23,7 @@ from tlplat.measure import Measure
 from tlplat.members import Decision, Scored, train_members
 from tlplat.model import BackboneInfo, SourceModel, TransferModel
 from tlplat.plan import Budget, TransferPlan, json_hash
-from tlplat.start import finish_model, multiply_adds, predict_rows, start_model
+from tlplat.start import concluded_task, finish_model, multiply_adds, outputs_of, start_model
 from tlplat.strategy import Family, Strategy
 from tlplat.tasks.base import Task
 from tlplat.train import FitResult
@@ -36,7 +38,7 @@ class Outcome:
 
     Attributes:
         predictions: one decoded array for each of the asked rows.
-        model: the fitted model, or None for a baseline.
+        model: the fitted model, or None for a baseline. task: the run's, as the fit settled and concluded it.
         plan, measured: what the strategy declared and measured (JSON); empty for a baseline.
         result: the loop's account. inference_cost: multiply-adds a row. seconds: wall time.
         decision: what validation decided about steps and members; None where nothing was trained.
@@ -45,6 +47,7 @@ class Outcome:
 
     predictions: list[np.ndarray]
     model: TransferModel | None = None
+    task: Task | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
     result: FitResult = field(default_factory=FitResult)
@@ -116,14 +119,18 @@ class BaselineCandidate(Candidate):
     def run(self, bench: Bench, train: Rows, others: Sequence[Rows], seed: int, **unused: Any) -> Outcome:
         begin = time.monotonic()
         inputs = [rows.examples.inputs.select(rows.index) for rows in others]
-        predictions = self.baseline.fit_predict(train.taken(), inputs, bench.task, seed)
-        wanted = [(len(rows.index), bench.task.info().outputs) for rows in others]
-        if [p.shape for p in predictions] != wanted:
+        predictions = self.baseline.fit_predict(train.taken(), inputs, bench.task.settled(train.targets), seed)
+        shape = bench.task.prediction_shape
+        wanted = [
+            (len(rows.index), *(p.shape[1:] if shape is None else shape))
+            for rows, p in zip(others, predictions, strict=False)
+        ]
+        if len(predictions) != len(others) or [p.shape for p in predictions] != wanted:
             raise PluginError(
                 "TL-PLUGIN-CONTRACT",
                 f"the baseline {self.name!r} returned predictions of shapes {[p.shape for p in predictions]}",
                 expected=str(wanted),
-                fix="mend the plugin's fit_predict: one array (rows, outputs) for each of the inputs",
+                fix="mend the plugin's fit_predict: for each of the inputs one array of predictions, a row each",
             )
         count = self.baseline.parameters()
         return Outcome(
@@ -136,15 +143,16 @@ class BaselineCandidate(Candidate):
 
 
 class Trivial(Baseline):
-    """The task's trivial prediction: class frequencies of the training rows."""
+    """The task's trivial prediction: one row for all, from the training rows' targets."""
 
-    name = "majority"
-    summary = "predicts the training rows' class frequencies for every row"
     _width = 0
+
+    def __init__(self, task: Task) -> None:
+        self.name, self.summary = task.trivial_name, task.trivial_summary  # type: ignore[misc]
 
     def fit_predict(self, train: Examples, others: Sequence[Any], task: Task, seed: int) -> list[np.ndarray]:
         row = task.trivial(train.targets)
-        self._width = len(row)
+        self._width = row.size
         return [np.repeat(row[None], len(inputs), axis=0) for inputs in others]
 
     def parameters(self) -> int:
@@ -195,7 +203,27 @@ class StrategyCandidate(Candidate):
 
     def declare(self, bench: Bench, train: Rows) -> tuple[dict[str, Any], TransferPlan]:
         """What the strategy measures on the training rows, and its plan."""
-        bench, train = self._on(bench), self._seen(train)
+        bench, train, _ = self._ready(self._on(bench), self._seen(train), None, 0)
+        return self._declared(bench, train)
+
+    def _ready(self, bench: Bench, train: Rows, validation: Rows | None, seed: int) -> tuple[Bench, Rows, Rows | None]:
+        """The task as the training rows settle it, and targets with the columns that its loss needs."""
+        task = bench.task.settled(train.targets)
+        bench = dataclasses.replace(bench, task=task)
+        if not task.prepares:
+            return bench, train, validation
+        parts = [train] if validation is None else [train, validation]
+        first, *rest = [(self._frozen(bench, rows), rows.targets) for rows in parts]
+        made = [rows.retargeted(y) for rows, y in zip(parts, task.prepare(first, rest, seed), strict=True)]
+        return bench, made[0], made[1] if rest else None
+
+    def _frozen(self, bench: Bench, rows: Rows) -> Tensor:
+        """The source's features of the rows; of width 0 for what must use nothing of the source."""
+        if not self.transfers:
+            return torch.zeros(len(rows.index), 0)
+        return bench.store.features(self._source, rows.examples.inputs)[rows.index]
+
+    def _declared(self, bench: Bench, train: Rows) -> tuple[dict[str, Any], TransferPlan]:
         info = BackboneInfo.of(bench.store.backbone(self._source), self.has_source_head, train.example())
         task = bench.task_info
         measured = self.strategy.measure(Measure(bench, self._source, info, task, train))
@@ -218,7 +246,8 @@ class StrategyCandidate(Candidate):
         begin = time.monotonic()
         bench, train, others = self._on(bench), self._seen(train), [self._seen(rows) for rows in others]
         validation = self._seen(validation) if validation is not None else None
-        measured, plan = self.declare(bench, train)
+        bench, train, validation = self._ready(bench, train, validation, seed)
+        measured, plan = self._declared(bench, train)
         model = start_model(self._source, plan, bench, train, seed)
         trained = train_members(
             model,
@@ -241,9 +270,11 @@ class StrategyCandidate(Candidate):
         result = trained.result
         if plan.start != "source_head" and plan.frozen:
             result.trained_parameters = sum(t.numel() for t in model.head.state_dict().values())
+        task = concluded_task(model, plan, self._source, bench, train)
         return Outcome(
-            [predict_rows(model, plan, self._source, bench, rows) for rows in others],
+            [task.decode(outputs_of(model, plan, self._source, bench, rows)) for rows in others],
             model,
+            task,
             plan.to_json(),
             dict(measured),
             result,

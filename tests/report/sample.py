@@ -191,6 +191,56 @@ def no_verdict() -> dict[str, Any]:
     return document
 
 
+def asked() -> dict[str, Any]:
+    """A task other than classification: charts and tables that it asks for, a metric of which less is better."""
+    document = lower_is_better()
+    document["metric"] = {"name": "rmse", "higher_is_better": False}
+    document["task"] |= {"kind": "regression", "labels": []}
+    rng = random.Random(5)
+    for key, tilt in (("l2sp", 0.9), ("onehot_logistic", 0.5)):
+        cloud = [[tilt * x + rng.gauss(0, 0.3), x] for x in (rng.gauss(4, 1) for _ in range(60))]
+        document["details"][key] = {
+            "note": "seed 0",
+            "charts": [
+                {
+                    "kind": "scatter",
+                    "title": "Observed against predicted",
+                    "x": "predicted",
+                    "y": "observed",
+                    "series": [{"points": cloud}],
+                    "diagonal": True,
+                },
+                {
+                    "kind": "lines",
+                    "title": "Survival by risk",
+                    "x": "days",
+                    "y": "share alive",
+                    "steps": True,
+                    "series": [
+                        {"name": f"group {g}", "points": [[t, 1 - 0.01 * t * (g + 1)] for t in range(0, 20, 4)]}
+                        for g in range(5)
+                    ],
+                },
+                {
+                    "kind": "bars",
+                    "title": "Value of each policy",
+                    "y": "outcome",
+                    "bars": ["treat nobody", "as the model says"],
+                    "series": [{"points": [[0, 1.0], [1, 1.4]], "intervals": [[0.8, 1.2], [None, None]]}],
+                },
+            ],
+            "tables": [
+                {
+                    "title": "Coverage",
+                    "columns": ["interval", "rows", "covered"],
+                    "rows": [["90 %", 2412, 0.897], ["50 %", "< 11", None]],
+                    "caption": "On test rows.",
+                }
+            ],
+        }
+    return document
+
+
 HOSTILE = "<script src=//evil.example/x.js>alert(1)</script>\"'&\x1b[31m\u202e\x00 | `x` ](http://evil) {{ 7*7 }}"
 
 
@@ -230,6 +280,7 @@ ALL = {
         ties,
         hurts,
         ten_labels,
+        asked,
         many_labels,
         one_seed,
         undefined,

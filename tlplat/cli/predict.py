@@ -13,6 +13,8 @@ import click
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.output import emit_json, json_option, reserved_stdout
 
+SHORT = {"probabilities": "p"}
+"""How a map of a row is called in its columns."""
 EPILOG = """\b
 Examples:
   tlplat predict runs/genomics-... new.fasta > predictions.csv
@@ -29,8 +31,9 @@ Examples:
 def command(run: Path, data: Path, form: str, quiet: bool, as_json: bool) -> None:
     """Predict each record of DATA with the model of RUN, in the file's order, on stdout.
 
-    RUN is a run directory, or a model/ folder on its own. Columns: id, prediction, and p(LABEL) and
-    calibrated(LABEL) for each label: as the model says it, and at the temperature that validation rows asked for.
+    RUN is a run directory, or a model/ folder on its own. Columns: id, prediction, and what the task adds: for
+    classification p(LABEL) and calibrated(LABEL) for each label, as the model says it and at the temperature that
+    validation rows asked for; for numbers low and high, the ends of a prediction interval.
     """
     from tlplat.cli.progress import TerminalReporter
     from tlplat.prediction import predict
@@ -49,15 +52,20 @@ def command(run: Path, data: Path, form: str, quiet: bool, as_json: bool) -> Non
 
 
 def write_csv(rows: Iterator[Mapping[str, Any]], stream: TextIO) -> None:
-    """RFC 4180, one line a record; the labels of a multi-label prediction are joined by ``;``."""
+    """RFC 4180, one line a record; a map's entries are columns ``name(key)``, a list's are joined by ``;``."""
     writer = csv.writer(stream)
     header: list[str] = []
     for row in rows:
+        cells = dict(_cells(row))
         if not header:
-            header = list(row["probabilities"])
-            scaled = [f"calibrated({label})" for label in row.get("calibrated", ())]
-            writer.writerow(["id", "prediction", *(f"p({label})" for label in header), *scaled])
-        said = row["prediction"]
-        said = ";".join(map(str, said)) if isinstance(said, list | tuple) else said
-        numbers = [*row["probabilities"].values(), *row.get("calibrated", {}).values()]
-        writer.writerow([row["id"], said, *numbers])
+            header = list(cells)
+            writer.writerow(header)
+        writer.writerow([cells[name] for name in header])
+
+
+def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{SHORT.get(key, key)}({name})", inner) for name, inner in value.items())
+        else:
+            yield key, ";".join(map(str, value)) if isinstance(value, list | tuple) else value

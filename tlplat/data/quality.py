@@ -36,8 +36,8 @@ def check_quality(labelled: Examples, test: Examples, task: Task) -> dict[str, A
             fix="remove the duplicates, or put all copies of a row on one side (give them one group)",
         )
     return {
-        "labelled": {"rows": len(labelled), "classes": _classes(labelled, task), "duplicates": inside},
-        "test": {"rows": len(test), "classes": _classes(test, task)},
+        "labelled": {"rows": len(labelled), **task.facts(labelled.targets), "duplicates": inside},
+        "test": {"rows": len(test), **task.facts(test.targets)},
         "duplicates_across_split": 0,
         "groups_across_split": 0,
     }
@@ -53,14 +53,6 @@ def _check_groups(labelled: Examples, test: Examples) -> None:
             f"{len(shared)} groups have rows on both sides of the split (count {len(shared)})",
             fix="split by group, so that all rows of one group sit on one side",
         )
-
-
-def _classes(part: Examples, task: Task) -> dict[str, int]:
-    labels = task.info().labels
-    if part.targets.ndim == 2:
-        return {name: int(part.targets[:, i].sum()) for i, name in enumerate(labels)}
-    count = torch.bincount(part.targets, minlength=len(labels)).tolist()
-    return dict(zip(labels, count, strict=False))
 
 
 def _duplicates(labelled: Examples, test: Examples) -> tuple[int, list[tuple[str, str]]]:

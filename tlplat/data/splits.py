@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Examples
-from tlplat.errors import DataError, UsageError
+from tlplat.errors import UsageError
 from tlplat.tasks.base import Task
 
 HOLDOUT_FROM = 200
@@ -31,7 +31,7 @@ def draw_labels(pool: Examples, count: int | None, data_seed: int, task: Task) -
 
     Raises:
         UsageError TL-LABELS-TOO-MANY: the pool holds fewer rows.
-        DataError TL-DATA-CLASS-SMALL: a class has fewer than two labelled rows.
+        what ``task.check_labelled`` raises: a class has fewer than two labelled rows.
     """
     if count is not None and count > len(pool):
         raise UsageError(
@@ -44,7 +44,7 @@ def draw_labels(pool: Examples, count: int | None, data_seed: int, task: Task) -
     else:
         rng = np.random.default_rng([data_seed, 0x1ABE1])
         drawn = pool.select(torch.from_numpy(_stratified_draw(pool, count, rng, task.strata(pool.targets).numpy())))
-    _check_classes(drawn, task)
+    task.check_labelled(drawn.targets)
     return drawn
 
 
@@ -72,22 +72,6 @@ def _occurrence(values: np.ndarray) -> np.ndarray:
     out = np.empty(len(values), dtype=int)
     out[order] = np.arange(len(values)) - start
     return out
-
-
-def _check_classes(drawn: Examples, task: Task) -> None:
-    info = task.info()
-    if not info.labels or drawn.targets.ndim != 1:
-        return
-    count = torch.bincount(drawn.targets, minlength=len(info.labels)).tolist()
-    for label, n in zip(info.labels, count, strict=True):
-        if n < 2:
-            raise DataError(
-                "TL-DATA-CLASS-SMALL",
-                f"class {label!r} has {n} sample{'' if n == 1 else 's'} among {len(drawn)} labels; "
-                "a stratified split needs at least 2",
-                found=", ".join(f"{name}: {c}" for name, c in zip(info.labels, count, strict=True)),
-                fix="label more rows of that class, raise --labels, or leave the class out",
-            )
 
 
 def folds(labelled: Examples, seed: int, task: Task) -> list[Fold]:

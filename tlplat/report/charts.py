@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 360.0, 252.0
 MANY = 3
 """More lines of one series than these are drawn thinly."""
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 24.0, 40.0
+CLOUD, BAR = 2.2, 34.0
+"""Size of a mark among many; height of a bar's row."""
 AXIS_WORDS = int((WIDTH - LEFT - RIGHT) / CHARACTER)
 
 
@@ -45,6 +47,16 @@ class Dot:
     y: float
     interval: Bounds | None = None
     highlighted: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A named value with its interval, drawn as mark and whisker on a row of its own."""
+
+    name: str
+    role: Role
+    value: float
+    interval: Bounds | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,42 @@ def scatter_chart(dots: Sequence[Dot], axes: Axes, label: str) -> str:
             strong = " strong" if d.highlighted else ""
             inner.append(text(name.content, name.x, name.y, f"name {d.role}{strong}", name.anchor))
     return _chart(inner, label, axes)
+
+
+def cloud_chart(series: Sequence[Series], axes: Axes, label: str, *, diagonal: bool = False) -> str:
+    """A small mark for each point; ``diagonal`` draws y = x."""
+    points = [p for s in series for line in s.lines for p in line]
+    x, y = _scales(points, axes)
+    inner = _frame(x, y, axes)
+    if diagonal:
+        low, high = max(x.low, y.low), min(x.high, y.high)
+        if low < high:
+            inner.append(element("path", d=path([(x(low), y(low)), (x(high), y(high))]), class_="diagonal"))
+    for s in sorted(series, key=lambda s: s.role != "baseline"):
+        drawn = [mark(s.role, x(a), y(b), CLOUD) for line in s.lines for a, b in line]
+        inner.append(element("g", title(s.name), *drawn, class_="cloud"))
+    return _chart(inner, label, axes)
+
+
+def bar_chart(bars: Sequence[Bar], axes: Axes, label: str) -> str:
+    """One row a bar: its name above, mark and whisker below, over a common axis from the left."""
+    height = TOP + len(bars) * BAR + BOTTOM
+    known = [v for b in bars for v in (b.value, *(b.interval or ())) if v is not None]
+    x = Scale.over(known, LEFT, WIDTH - RIGHT, pad=0.08)
+    bottom, ticks = height - BOTTOM, x.ticks(4)
+    inner = [element("line", x1=x(v), x2=x(v), y1=TOP, y2=bottom, class_="grid") for v in ticks]
+    for i, b in enumerate(bars):
+        at = TOP + (i + 0.7) * BAR
+        if b.interval is not None and b.interval[0] is not None and b.interval[1] is not None:
+            ends = x(b.interval[0]), x(b.interval[1])
+            inner.append(element("line", x1=ends[0], x2=ends[1], y1=at, y2=at, class_=f"whisker {b.role}"))
+        inner += [mark(b.role, x(b.value), at), text(shortened(b.name, AXIS_WORDS), LEFT, at - 9, "label")]
+    inner += [text(tick_text(v, ticks), x(v), bottom + 16, "tick", "middle") for v in ticks]
+    inner.append(
+        text(shortened(axes.y or axes.x, AXIS_WORDS), (LEFT + WIDTH - RIGHT) / 2, height - 5, "label", "middle")
+    )
+    view = f"0 {number(TOP - 6)} {number(WIDTH)} {number(height - TOP + 6)}"
+    return element("svg", title(label), *inner, viewBox=view, role="img", aria_label=label, class_="chart")
 
 
 def calibration_chart(

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from tlplat.report.fields import Count, Family, Inside, Interval, Number, Part
+from tlplat.report.parts import ChartPart, TablePart
 from tlplat.report.plain import plain
 from tlplat.report.searched import SearchPart
 
@@ -198,6 +199,8 @@ class DetailPart(Part):
     scaling: ScalingPart | None = None
     groups: tuple[GroupPart, ...] = ()
     groups_unscored: Count = 0
+    charts: tuple[ChartPart, ...] = ()
+    tables: tuple[TablePart, ...] = ()
     note: str | None = None
 
 

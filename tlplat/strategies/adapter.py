@@ -70,7 +70,7 @@ class Adapter(Strategy):
     name: ClassVar[str] = "adapter"
     family: ClassVar[Family] = "structural"
     paper: ClassVar[str] = "Houlsby et al. 2019, Parameter-efficient transfer learning for NLP"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 3e-3
     size: int = 8

@@ -33,7 +33,7 @@ class BitFit(Strategy):
     name: ClassVar[str] = "bitfit"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Ben Zaken et al. 2022, BitFit: simple parameter-efficient fine-tuning for transformers"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 3e-3
 

@@ -59,7 +59,7 @@ class BatchSpectralShrinkage(Strategy):
     name: ClassVar[str] = "bss"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Chen et al. 2019, Catastrophic forgetting meets negative transfer: batch spectral shrinkage"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

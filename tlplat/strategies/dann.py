@@ -84,7 +84,7 @@ class Dann(Strategy):
     name: ClassVar[str] = "dann"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Ganin et al. 2016, Domain-adversarial training of neural networks"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss", "unlabeled"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss", "unlabeled"})
     uses: ClassVar[frozenset[str]] = frozenset({"source_rows"})
 
     learning_rate: float = 1e-3

@@ -72,7 +72,7 @@ class DeepCoral(Strategy):
     name: ClassVar[str] = "deep_coral"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Sun & Saenko 2016, Deep CORAL: correlation alignment for deep domain adaptation"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss", "unlabeled"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss", "unlabeled"})
     uses: ClassVar[frozenset[str]] = frozenset({"source_rows"})
 
     learning_rate: float = 1e-3

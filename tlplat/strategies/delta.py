@@ -96,7 +96,7 @@ class Delta(Strategy):
     name: ClassVar[str] = "delta"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Li et al. 2019, DELTA: deep learning transfer using feature map with attention"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 1e-3
     alpha: float = 0.1

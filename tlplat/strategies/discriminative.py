@@ -28,7 +28,7 @@ class Discriminative(Strategy):
     name: ClassVar[str] = "discriminative"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Howard & Ruder 2018, Universal language model fine-tuning for text classification"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

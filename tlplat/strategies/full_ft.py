@@ -25,7 +25,7 @@ class FullFineTuning(Strategy):
     name: ClassVar[str] = "full_ft"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Yosinski et al. 2014, How transferable are features in deep neural networks?"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -27,7 +27,7 @@ class GreedySoup(Strategy):
     name: ClassVar[str] = "greedy_soup"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Wortsman et al. 2022, Model soups: averaging weights of multiple fine-tuned models"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

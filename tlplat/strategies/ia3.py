@@ -33,7 +33,7 @@ class IA3(Strategy):
     paper: ClassVar[str] = (
         "Liu et al. 2022, Few-shot parameter-efficient fine-tuning is better and cheaper than in-context learning"
     )
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-2
     merge: bool = True

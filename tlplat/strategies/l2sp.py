@@ -65,7 +65,7 @@ class L2SP(Strategy):
     name: ClassVar[str] = "l2sp"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Li et al. 2018, Explicit inductive bias for transfer learning with convolutional networks"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-3
     alpha: float = 0.1

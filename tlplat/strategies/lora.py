@@ -29,7 +29,7 @@ class Lora(Strategy):
     name: ClassVar[str] = "lora"
     family: ClassVar[Family] = "structural"
     paper: ClassVar[str] = "Hu et al. 2022, LoRA: low-rank adaptation of large language models"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
     trained: ClassVar[tuple[str, ...]] = ("*.lora_A.*", "*.lora_B.*", "head.*")
     settings: ClassVar[Mapping[str, Any]] = {"lora_dropout": 0.0}
 

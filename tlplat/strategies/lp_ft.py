@@ -25,7 +25,7 @@ class ProbeThenFineTune(Strategy):
     name: ClassVar[str] = "lp_ft"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Kumar et al. 2022, Fine-tuning can distort pretrained features"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -48,7 +48,7 @@ class MovementPrune(Strategy):
     name: ClassVar[str] = "movement_prune"
     family: ClassVar[Family] = "structural"
     paper: ClassVar[str] = "Sanh et al. 2020, Movement pruning: adaptive sparsity by fine-tuning"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

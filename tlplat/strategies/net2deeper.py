@@ -104,7 +104,7 @@ class Net2Deeper(Strategy):
     name: ClassVar[str] = "net2deeper"
     family: ClassVar[Family] = "structural"
     paper: ClassVar[str] = "Chen et al. 2016, Net2Net: accelerating learning via knowledge transfer"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

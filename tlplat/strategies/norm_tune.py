@@ -28,7 +28,7 @@ class NormTune(Strategy):
     name: ClassVar[str] = "norm_tune"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Frankle et al. 2021, Training BatchNorm and only BatchNorm"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 3e-3
 

@@ -61,7 +61,7 @@ class PruneThenFineTune(Strategy):
     name: ClassVar[str] = "prune_ft"
     family: ClassVar[Family] = "structural"
     paper: ClassVar[str] = "Fang et al. 2023, DepGraph: towards any structural pruning"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

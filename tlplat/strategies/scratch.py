@@ -24,7 +24,7 @@ class Scratch(Strategy):
     name: ClassVar[str] = "scratch"
     family: ClassVar[Family] = "baseline"
     paper: ClassVar[str] = "He et al. 2019, Rethinking ImageNet pre-training"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
     transfers: ClassVar[bool] = False
 
     learning_rate: float = 1e-3

@@ -89,7 +89,7 @@ class SelfTraining(Strategy):
     name: ClassVar[str] = "self_training"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Lee 2013, Pseudo-label; schedule: Cascante-Bonilla et al. 2021, Curriculum labeling"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss", "probabilities", "unlabeled"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss", "probabilities", "unlabeled"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -92,7 +92,7 @@ class SideTune(Strategy):
     paper: ClassVar[str] = (
         "Zhang et al. 2020, Side-tuning: a baseline for network adaptation via additive side networks"
     )
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss"})
 
     learning_rate: float = 3e-3
     depth: int = 1

@@ -34,7 +34,7 @@ class Surgical(Strategy):
     name: ClassVar[str] = "surgical"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Lee et al. 2023, Surgical fine-tuning improves adaptation to distribution shifts"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -40,7 +40,7 @@ class Truncate(Strategy):
     name: ClassVar[str] = "truncate"
     family: ClassVar[Family] = "structural"
     paper: ClassVar[str] = "Yosinski et al. 2014, How transferable are features in deep neural networks?"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -26,7 +26,7 @@ class WiseFt(Strategy):
     name: ClassVar[str] = "wise_ft"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Wortsman et al. 2022, Robust fine-tuning of zero-shot models"
-    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "row_loss"})
+    requires: ClassVar[frozenset[str]] = frozenset({"fit_head", "loss"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -1,4 +1,12 @@
-"""The task contract: head, loss, closed fits, metrics, the trivial baseline, decoding."""
+"""The task contract: head, loss, closed fits, metrics, the trivial baseline, decoding, and how predictions read.
+
+A strategy never asks which task it serves: it asks what the task offers. Capabilities that a task may offer:
+
+- ``loss``: :meth:`Task.loss` has a gradient, so that weights can be trained by steps.
+- ``row_loss``: besides, the loss of a batch is the mean over its rows, so that a batch may be split.
+- ``fit_head``: :meth:`Task.fit_head` solves a linear head on fixed features.
+- ``probabilities``: :meth:`Task.decode` gives probabilities of ``info().labels``.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +53,47 @@ class HeadFit:
     chosen: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a closer look at one candidate rests on.
+
+    Attributes:
+        targets, predictions: of the test rows; predictions of the first seed, whose fit is the one that is kept.
+        seen, said: targets and out-of-fold predictions of validation rows, those of all seeds one after the other.
+        rows: validation rows of one seed.
+        least: a count of fewer rows must not be shown; 1 shows all. Above 1 no single row's values may be shown either.
+    """
+
+    targets: np.ndarray
+    predictions: np.ndarray
+    seen: np.ndarray
+    said: np.ndarray
+    rows: int
+    least: int = 1
+
+
 class Task(ABC):
-    """One kind of prediction. An instance knows its labels and options, and holds no data."""
+    """One kind of prediction. An instance knows its labels and options, and holds no data.
+
+    Targets are a tensor whose first dimension is the rows; what a row of it holds is the task's affair (a class, a
+    number, time and event, a padded list of boxes), and so is what a row of outputs and of predictions holds.
+
+    A fit goes: ``settled`` on the training rows' targets; where ``prepares``, their targets are extended; ``head`` or
+    ``fit_head``; steps on ``loss``; where ``concludes``, ``concluded`` on the fitted model's outputs; ``decode``. The
+    task of the end is saved with the model, as ``info().options``.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     loss_unit: ClassVar[Literal["row", "set"]] = "row"
     """``set``: the loss is over the whole batch (a risk set), so a step is never split."""
+    least_batch: ClassVar[int] = 1
+    """A step takes at least so many rows, where there are as many: a loss over a set means little on a few."""
+    prepares: ClassVar[bool] = False
+    concludes: ClassVar[bool] = False
+    trivial_name: ClassVar[str] = "trivial"
+    """What the baseline of :meth:`trivial` is called."""
+    trivial_summary: ClassVar[str] = "predicts the same for every row, from the training rows' targets alone"
 
     @abstractmethod
     def info(self) -> TaskInfo:
@@ -60,7 +102,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def metrics(self) -> Sequence[Metric]:
-        """The first is primary: it decides selection and verdict."""
+        """The first is primary: it decides selection and verdict. They are the same before and after ``settled``."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -68,23 +110,98 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, outputs: Tensor) -> np.ndarray:
-        """Head outputs (n, outputs) as predictions: float64 probabilities (n, classes) for classification."""
+        """Head outputs (n, outputs) as float64 predictions (n, ...), in the targets' own units.
+
+        Probabilities (n, classes) for classification. Metrics, baselines and reports know predictions, not outputs.
+        """
 
     @abstractmethod
     def trivial(self, targets: Tensor) -> np.ndarray:
-        """One prediction row (classes,) of the baseline that looks at the targets alone."""
+        """One row of predictions, that of the baseline that looks at the targets alone."""
+
+    @property
+    def prediction_shape(self) -> tuple[int, ...] | None:
+        """Shape of one row's prediction; None where it varies. Default: one number an output."""
+        return (self.info().outputs,)
+
+    def settled(self, targets: Tensor) -> Task:
+        """The task with what it takes from the training rows' targets (a scale, a time grid); default: as it is.
+
+        Never called with a validation or test row. Options that come of it must be part of ``info().options``.
+        """
+        return self
+
+    def prepare(self, train: tuple[Tensor, Tensor], others: Sequence[tuple[Tensor, Tensor]], seed: int) -> list[Tensor]:
+        """Targets of ``train``, then of each of ``others``, extended by columns that ``loss`` needs.
+
+        Called where ``prepares``, before a fit, with (features (n, d), targets) pairs. Columns for training rows are
+        cross-fitted: a row's own target has no part in them. Those for others come from all training rows. Features
+        are the frozen source's; of width 0 for a baseline that must use nothing of the source.
+        """
+        raise TypeError(f"task {self.name} prepares no targets")
+
+    def concluded(self, outputs: Tensor, targets: Tensor) -> Task:
+        """The task with what ``decode`` takes from the fitted model's outputs on training rows (a baseline hazard).
+
+        Called where ``concludes``, after a fit.
+        """
+        return self
 
     def head(self, feature_dim: int) -> nn.Module:
         """A fresh head; the caller's RNG decides its weights."""
         return nn.Linear(feature_dim, self.info().outputs)
 
     def fit_head(self, z: Tensor, y: Tensor, options: Mapping[str, Any]) -> HeadFit:
-        """Solve the linear head on fixed features z (n, d); offered where ``info().offers`` has ``fit_head``."""
+        """Solve the linear head on fixed features z (n, d); offered where ``info().offers`` has ``fit_head``.
+
+        Args:
+            options: ``weight_decays`` tried by cross-validation: the penalty is half of it times |W|^2, beside the mean
+                loss a row on standardised features.
+        """
         raise TypeError(f"task {self.name} offers no fit_head")
+
+    def takes_head(self, source: TaskInfo) -> bool:
+        """Whether a head that predicts ``source`` predicts what this task does; default: same kind and labels."""
+        mine = self.info()
+        return (source.kind, source.labels, source.outputs) == (mine.kind, mine.labels, mine.outputs)
+
+    def adopt_head(self, weight: Tensor, bias: Tensor, source: TaskInfo) -> tuple[Tensor, Tensor]:
+        """The source's linear head in this task's units, where :meth:`takes_head`; default: as it is."""
+        return weight, bias
 
     def strata(self, targets: Tensor) -> Tensor:
         """(n,) int64 that splits are stratified by; default: one stratum."""
         return torch.zeros(len(targets), dtype=torch.int64)
 
+    def regressands(self, targets: Tensor) -> Tensor | None:
+        """Targets as transferability scores take them: (n,) int64 classes, (n,) or (n, k) float numbers, or None."""
+        return targets
+
     def check(self, targets: Tensor, ids: Sequence[str]) -> None:
         """Raise DataError for targets that the task cannot learn from."""
+
+    def check_labelled(self, targets: Tensor) -> None:
+        """Raise DataError where the labelled rows, training and validation, are too few of a kind to be split."""
+
+    def facts(self, targets: Tensor) -> dict[str, Any]:
+        """What quality.json says of a part's targets: counts and moments, no row's value (JSON)."""
+        return {}
+
+    def calibration(self, evidence: Evidence) -> dict[str, Any] | None:
+        """What held-out predictions say on how to read the model's (JSON, kept as calibration.json); None for nothing.
+
+        A temperature, the half-width of an interval. :meth:`prediction_rows` is handed it back.
+        """
+        return None
+
+    def prediction_rows(self, decoded: np.ndarray, calibration: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """What ``tlplat predict`` says of each row: ``prediction``, then scalars or {name: number} maps (JSON)."""
+        return [{"prediction": row} for row in decoded.tolist()]
+
+    def detail(self, evidence: Evidence) -> dict[str, Any]:
+        """A closer look at the two best candidates, for report.json's ``details``.
+
+        ``charts`` and ``tables`` are drawn by the report, as :mod:`tlplat.report.parts` says; other keys are kept as
+        they are.
+        """
+        return {}

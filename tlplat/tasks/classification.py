@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlplat.calibration import Calibration, apply_temperature
 from tlplat.errors import DataError, Finding
 from tlplat.hookspecs import hookimpl
 from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
 from tlplat.model import TaskInfo
 from tlplat.ops import fit_softmax_heads
-from tlplat.tasks.base import HeadFit, Metric, Task
+from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
+from tlplat.tasks.confusions import confusion, reliability, roc_curves
 
 DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 IGNORE_INDEX = -100
@@ -33,6 +35,8 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     summary: ClassVar[str] = "binary, multi-class or multi-label classification"
+    trivial_name: ClassVar[str] = "majority"
+    trivial_summary: ClassVar[str] = "predicts the training rows' class frequencies for every row"
 
     def __init__(self, labels: Sequence[str], multi_label: bool = False, metric: str | None = None) -> None:
         self.labels = tuple(str(label) for label in labels)
@@ -48,7 +52,7 @@ class Classification(Task):
 
     def info(self) -> TaskInfo:
         options = {"labels": list(self.labels), "multi_label": self.multi_label, "metric": self.metric}
-        offers = frozenset({"row_loss", "fit_head", "probabilities"})
+        offers = frozenset({"loss", "row_loss", "fit_head", "probabilities"})
         return TaskInfo(self.name, len(self.labels), self.labels, options, offers)
 
     @property
@@ -137,6 +141,67 @@ class Classification(Task):
                 ],
                 fix=f"number the classes 0 to {classes - 1}, or declare more classes",
             )
+
+    def check_labelled(self, targets: Tensor) -> None:
+        """At least two rows of every class."""
+        if self.multi_label:
+            return
+        count = torch.bincount(targets, minlength=len(self.labels)).tolist()
+        for label, n in zip(self.labels, count, strict=True):
+            if n < 2:
+                raise DataError(
+                    "TL-DATA-CLASS-SMALL",
+                    f"class {label!r} has {n} sample{'' if n == 1 else 's'} among {len(targets)} labels; "
+                    "a stratified split needs at least 2",
+                    found=", ".join(f"{name}: {c}" for name, c in zip(self.labels, count, strict=True)),
+                    fix="label more rows of that class, raise --labels, or leave the class out",
+                )
+
+    def facts(self, targets: Tensor) -> dict[str, Any]:
+        """Rows of each class."""
+        if self.multi_label:
+            count = targets.sum(dim=0).long().tolist()
+        else:
+            count = torch.bincount(targets, minlength=len(self.labels)).tolist()
+        return {"classes": dict(zip(self.labels, count, strict=False))}
+
+    def calibration(self, evidence: Evidence) -> dict[str, Any] | None:
+        """Temperature scaling, fitted on validation rows and measured on test rows."""
+        held_out, test = (evidence.seen, evidence.said), (evidence.targets, evidence.predictions)
+        return Calibration.of(held_out, test, evidence.rows).to_json()
+
+    def prediction_rows(self, decoded: np.ndarray, calibration: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """``prediction`` (the most probable label, or the labels at 0.5 and above), ``probabilities``, ``calibrated``.
+
+        ``calibrated`` holds the probabilities at the temperature, where there is one.
+        """
+        scaled = None
+        if calibration is not None:
+            scaled = apply_temperature(decoded, float(calibration["temperature"]), self.multi_label).tolist()
+        rows: list[dict[str, Any]] = []
+        for i, row in enumerate(decoded.tolist()):
+            probabilities = dict(zip(self.labels, row, strict=True))
+            chosen = [label for label, p in probabilities.items() if p >= 0.5]
+            best = max(probabilities, key=probabilities.__getitem__)
+            rows.append({"prediction": chosen if self.multi_label else best, "probabilities": probabilities})
+            if scaled is not None:
+                rows[-1]["calibrated"] = dict(zip(self.labels, scaled[i], strict=True))
+        return rows
+
+    def detail(self, evidence: Evidence) -> dict[str, Any]:
+        """``scaling``, and for one class a row ``confusion``, ``roc``, ``calibration`` and ``ece``."""
+        scaling = self.calibration(evidence)
+        assert scaling is not None
+        targets, predictions = evidence.targets, evidence.predictions
+        if targets.ndim != 1:
+            return {"scaling": scaling}
+        return {
+            "scaling": scaling,
+            "confusion": confusion(targets, predictions, len(self.labels), evidence.least),
+            "roc": roc_curves(targets, predictions, self.labels),
+            "calibration": reliability(targets, predictions, evidence.least),
+            "ece": scaling["ece"] and scaling["ece"][0],
+        }
 
 
 def _softmax_fit(

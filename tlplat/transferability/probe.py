@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Examples, TensorInputs
-from tlplat.data.splits import FOLDS, partition
+from tlplat.data.splits import FOLDS, Fold, partition
 from tlplat.tasks.base import Task
 from tlplat.transferability import checks
 
@@ -33,11 +33,22 @@ def probe_predictions(z: Tensor, labelled: Examples, task: Task, seeds: Sequence
     for seed in seeds:
         predictions: np.ndarray | None = None
         for fold in partition(rows, seed, task, FOLDS):
-            fit = task.fit_head(found[fold.train], labelled.targets[fold.train], {})
-            decoded = task.decode(torch.nn.functional.linear(found[fold.validation], fit.weight, fit.bias))
+            decoded = _held_out(found, labelled.targets, fold, task, seed)
             if predictions is None:
                 predictions = np.full((len(rows), *decoded.shape[1:]), np.nan)
             predictions[fold.validation.numpy()] = decoded
         assert predictions is not None
         made.append(predictions)
     return made
+
+
+def _held_out(z: Tensor, targets: Tensor, fold: Fold, task: Task, seed: int) -> np.ndarray:
+    """Decoded predictions of the fold's validation rows by a head solved on its training rows."""
+    x, y = z[fold.train], targets[fold.train]
+    settled = task.settled(y)
+    if settled.prepares:
+        y = settled.prepare((x, y), (), seed)[0]
+    head = settled.fit_head(x, y, {})
+    if settled.concludes:
+        settled = settled.concluded(torch.nn.functional.linear(x, head.weight, head.bias), y)
+    return settled.decode(torch.nn.functional.linear(z[fold.validation], head.weight, head.bias))

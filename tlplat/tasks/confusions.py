@@ -1,0 +1,51 @@
+"""A closer look at predicted classes: confusions, ROC curves, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+ROC_POINTS = 101
+BINS = 10
+
+
+def confusion(targets: np.ndarray, predictions: np.ndarray, classes: int, least: int = 1) -> list[list[int | str]]:
+    """Rows of each class (n,) by the most probable one of predictions (n, classes); counts below ``least`` as text."""
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (targets, predictions.argmax(axis=1)), 1)
+    return [[n if n == 0 or n >= least else f"< {least}" for n in row] for row in counts.tolist()]
+
+
+def roc(positive: np.ndarray, scores: np.ndarray, label: str) -> dict[str, Any]:
+    """ROC curve of one label against the rest, at 101 points at most; none where all rows are of one kind."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    if positive.all() or not positive.any():
+        return {"label": label, "points": [], "auroc": None}
+    rates, hits, _ = roc_curve(positive, scores)
+    keep = np.unique(np.linspace(0, len(rates) - 1, ROC_POINTS).astype(int))
+    points = [[float(rates[i]), float(hits[i])] for i in keep]
+    return {"label": label, "points": points, "auroc": float(roc_auc_score(positive, scores))}
+
+
+def roc_curves(targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """One curve of the second label of two, else one a label."""
+    shown = [1] if len(labels) == 2 else range(len(labels))
+    return [roc(targets == c, predictions[:, c], labels[c]) for c in shown]
+
+
+def reliability(targets: np.ndarray, predictions: np.ndarray, least: int = 1) -> list[dict[str, Any]]:
+    """Confidence and share that was right in bins of equal width; bins of fewer rows than ``least`` are left out."""
+    confidence, right = predictions.max(axis=1), predictions.argmax(axis=1) == targets
+    number = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    return [
+        {
+            "predicted": float(confidence[number == b].mean()),
+            "observed": float(right[number == b].mean()),
+            "count": int((number == b).sum()),
+        }
+        for b in range(BINS)
+        if (number == b).sum() >= least
+    ]
