@@ -2,6 +2,8 @@
 
 Where torch can be imported and a compiler is at hand, ``csrc/`` becomes ``tlplat/_C.abi3.so``; otherwise the install
 goes on without it, ``tlplat/_C.json`` says why, and the first use tries again: the sources travel in the wheel.
+Where torch has CUDA and nvcc is at hand, or with ``TLPLAT_FORCE_CUDA=1``, the GPU's kernels become
+``tlplat/_C_cuda.abi3.so`` likewise.
 """
 
 import importlib.util
@@ -34,11 +36,22 @@ class BuildWithExtension(build_py):
         try:
             import torch
 
-            compiling.build(ROOT / "csrc", package / compiling.LIBRARY, Path(torch.__file__).parent, torch.__version__)
+            where, version, cuda = Path(torch.__file__).parent, torch.__version__, torch.version.cuda
+            compiling.build(ROOT / "csrc", package / compiling.LIBRARY, where, version)
         except (ImportError, OSError, compiling.BuildError) as error:
-            if os.environ.get("TLPLAT_FORCE_EXT") == "1":
-                raise SystemExit(f"TLPLAT_FORCE_EXT=1, but the extension cannot be built: {error}") from error
+            if os.environ.get("TLPLAT_FORCE_EXT") == "1" or os.environ.get("TLPLAT_FORCE_CUDA") == "1":
+                raise SystemExit(f"the extension is forced, but cannot be built: {error}") from error
             (package / compiling.INFO).write_text(json.dumps({"not_built": str(error)}), encoding="utf-8")
+            return
+        forced = os.environ.get("TLPLAT_FORCE_CUDA") == "1"
+        if not forced and (cuda is None or compiling.nvcc_path() is None):
+            return
+        try:
+            compiling.build_cuda(ROOT / "csrc", package / compiling.CUDA_LIBRARY, where, version, cuda)
+        except (OSError, compiling.BuildError) as error:
+            if forced:
+                raise SystemExit(f"TLPLAT_FORCE_CUDA=1, but the CUDA library cannot be built: {error}") from error
+            (package / compiling.CUDA_INFO).write_text(json.dumps({"not_built": str(error)}), encoding="utf-8")
 
 
 class PlatformDistribution(Distribution):

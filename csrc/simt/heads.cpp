@@ -22,6 +22,10 @@ Limits& fit_limits() {
 
 // Launches under the shim; "device" memory is the process's own.
 struct ShimBackend {
+  struct Scope {
+    explicit Scope(int) {}
+  };
+
   using Graph = std::function<void()>;
 
   ShimBackend() = default;

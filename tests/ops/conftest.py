@@ -10,7 +10,7 @@ from tlplat.ops import extension, heads
 @pytest.fixture(autouse=True, params=["native", "reference"])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "reference":
-        monkeypatch.setattr(heads, "_why_not_native", lambda: "this test wants the reference")
+        monkeypatch.setattr(heads, "_why_not_native", lambda _gpu: "this test wants the reference")
     elif extension.load().library is None:
         pytest.skip(f"no native library: {extension.load().reason}")
     return str(request.param)

@@ -30,7 +30,7 @@ LOW_SPACE = 1_000_000_000
 @json_option
 def command(as_json: bool) -> None:
     """Show what a run depends on here: versions, processor, cache, plugins, and each one's faults."""
-    checks = [*_versions(), *_torch(), _extension(), _cache(), _pip(), *_plugins()]
+    checks = [*_versions(), *_torch(), *_extension(), _cache(), _pip(), *_plugins()]
     emit({"checks": checks}, as_json, ("check", "state", "value"), checks)
 
 
@@ -60,15 +60,15 @@ def _torch() -> Iterator[dict[str, Any]]:
     yield _row("cuda", cuda)
 
 
-def _extension() -> dict[str, Any]:
+def _extension() -> Iterator[dict[str, Any]]:
     try:
-        info = getattr(importlib.import_module("tlplat.ops"), "build_info", None)
-        if info is None:
-            return _row("extension", "not built: the plain torch reference is used")
-        facts = dict(info())
+        facts = dict(importlib.import_module("tlplat.ops").build_info())
     except Exception as error:
-        return _row("extension", f"{type(error).__name__}: {error}", "fault")
-    return _row("extension", ", ".join(f"{k}: {v}" for k, v in facts.items()), build=facts)
+        yield _row("extension", f"{type(error).__name__}: {error}", "fault")
+        return
+    cuda = facts.pop("cuda")
+    yield _row("extension", ", ".join(f"{k}: {v}" for k, v in facts.items()), build=facts)
+    yield _row("cuda kernels", ", ".join(f"{k}: {v}" for k, v in cuda.items()), build=cuda)
 
 
 def _cache() -> dict[str, Any]:

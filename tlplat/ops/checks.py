@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 STORAGE = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 COMPUTE = (torch.float32, torch.float64)
+_PASSED: MutableMapping[Tensor, dict[Hashable, int]] = WeakTensorKeyDictionary()
 
 
 def features(z: Tensor) -> None:
@@ -68,10 +70,35 @@ def label_range(y: Tensor, num_classes: int, ignore_index: int) -> None:
         )
 
 
+def kept_rows(y: Tensor, ignore_index: int) -> None:
+    """Some row is not ignored."""
+    if not bool((y != ignore_index).any()):
+        raise ValueError("a mean over no rows: z is empty or every label is the ignore_index")
+
+
+def once(tensor: Tensor, what: Hashable, check: Callable[[], None]) -> None:
+    """Run a check of a tensor's values. On a GPU, where that waits for the GPU, only once until it is written to.
+
+    What reaches the memory behind torch's back (through DLPack, say) is not seen.
+    """
+    if tensor.device.type == "cpu" or tensor.is_inference():
+        return check()
+    passed = _PASSED.setdefault(tensor, {})
+    if passed.get(what) != tensor._version:
+        check()
+        passed[what] = tensor._version
+    return None
+
+
 def weights(name: str, tensor: Tensor, values: bool = True) -> None:
     """Weights are finite and not negative; without ``values`` (under torch.compile) only the dtype is checked."""
     floating(name, tensor)
-    if values and not bool((torch.isfinite(tensor) & (tensor >= 0)).all()):
+    if values:
+        once(tensor, "weights", lambda: _weight_values(name, tensor))
+
+
+def _weight_values(name: str, tensor: Tensor) -> None:
+    if not bool((torch.isfinite(tensor) & (tensor >= 0)).all()):
         raise ValueError(f"{name} must be finite and not negative")
 
 

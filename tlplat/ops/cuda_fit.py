@@ -54,7 +54,11 @@ def fit(p: HeadProblem, library: ctypes.CDLL) -> HeadsFit:
     size = library.tlplat_cuda_fit_bytes(ctypes.byref(problem), index)
     if size < 0:
         raise _failed(library)
-    workspace = torch.empty(size, dtype=torch.uint8, device=p.z.device)
+    try:
+        workspace = torch.empty(size, dtype=torch.uint8, device=p.z.device)
+    except torch.OutOfMemoryError as error:
+        said = f"the fit on the GPU needs {size / 1e9:.2f} GB besides its inputs"
+        raise ResourceError("TL-OOM", said, fix="fit fewer heads in a call") from error
     handle = library.tlplat_cuda_fit_create(ctypes.byref(problem), workspace.data_ptr(), index, stream)
     if not handle:
         raise _failed(library)

@@ -1,7 +1,8 @@
-"""Finds, builds and loads the native library; says why where there is none.
+"""Finds, builds and loads the native libraries; says why where there is none.
 
 A library beside the package (built by setup.py), else one in the cache, else a build of ``csrc/`` on the spot, else the
-reference. ``TLPLAT_NO_EXT=1`` wants the reference; ``TLPLAT_FORCE_EXT=1`` makes a missing library an error (exit 5).
+reference. ``TLPLAT_NO_EXT=1`` wants the reference; ``TLPLAT_FORCE_EXT=1`` makes a missing library an error (exit 5),
+``TLPLAT_FORCE_CUDA=1`` a missing CUDA library. That one is looked for when the first tensor on a GPU arrives.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import json
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,12 +60,27 @@ def load() -> Extension:
     return _load()
 
 
+def load_cuda() -> Extension:
+    """The CUDA library, loaded beside the CPU one, which holds the ops' schemas; else as :func:`load`.
+
+    Raises:
+        PluginError: TL-EXT-BUILD or TL-EXT-ABI, only with TLPLAT_FORCE_CUDA=1.
+    """
+    return _load_cuda()
+
+
 def build_info() -> dict[str, Any]:
-    """How the ops run here, for ``tlplat doctor``: JSON values."""
-    found = load()
-    info = {name: getattr(found, name) for name in ("library", "how", "reason", "path", "isa", "built_against")}
-    info["implementation"] = "native" if info.pop("library") is not None else "reference"
-    return info | {"torch": str(torch.__version__)}
+    """How the ops run here, for ``tlplat doctor``: JSON values; ``cuda`` says the same of GPUs' tensors."""
+    here = {"torch": str(torch.__version__)}
+    if torch.cuda.is_available():
+        return _facts(load()) | here | {"cuda": _facts(load_cuda())}
+    none = Extension(None, "none", "torch sees no GPU" if torch.version.cuda else "torch is built without CUDA")
+    return _facts(load()) | here | {"cuda": _facts(none)}
+
+
+def _facts(found: Extension) -> dict[str, Any]:
+    facts = {name: getattr(found, name) for name in ("how", "reason", "path", "isa", "built_against")}
+    return facts | {"implementation": "reference" if found.library is None else "native"}
 
 
 @functools.cache
@@ -71,9 +88,27 @@ def _load() -> Extension:
     forced = os.environ.get("TLPLAT_FORCE_EXT") == "1"
     if os.environ.get("TLPLAT_NO_EXT") == "1" and not forced:
         return Extension(None, "none", "TLPLAT_NO_EXT=1")
-    code, fix = "TL-EXT-BUILD", "install a C++ compiler (g++ 12 or newer), or unset TLPLAT_FORCE_EXT"
+    lacks = "install a C++ compiler (g++ 12 or newer), or unset TLPLAT_FORCE_EXT"
+    return _attempt(_find, forced, "the native extension is not available", "tlplat.ops runs in plain torch", lacks)
+
+
+@functools.cache
+def _load_cuda() -> Extension:
+    forced = os.environ.get("TLPLAT_FORCE_CUDA") == "1"
+    host = load()
+    if host.library is None and not forced:
+        return Extension(None, "none", host.reason)
+    lacks = "install the CUDA toolkit (nvcc) of torch's CUDA version and set CUDA_HOME, or unset TLPLAT_FORCE_CUDA"
+    return _attempt(
+        _find_cuda, forced, "the CUDA kernels are not available", "tlplat.ops runs in plain torch on the GPU", lacks
+    )
+
+
+def _attempt(find: Callable[[], Extension], forced: bool, missing: str, said: str, fix: str) -> Extension:
+    """What ``find`` finds, or why it finds nothing; a warning, or an error where forced."""
+    code = "TL-EXT-BUILD"
     try:
-        return _find()
+        return find()
     except compiling.BuildError as error:
         reason = str(error)
     except AbiError as error:
@@ -82,8 +117,8 @@ def _load() -> Extension:
     except OSError as error:
         reason = f"the build folder cannot be used: {error}"
     if forced:
-        raise PluginError(code, f"the native extension is not available: {reason}", fix=fix)
-    warnings.warn(f"tlplat.ops runs in plain torch: {reason}; {fix}", RuntimeWarning, stacklevel=4)
+        raise PluginError(code, f"{missing}: {reason}", fix=fix)
+    warnings.warn(f"{said}: {reason}; {fix}", RuntimeWarning, stacklevel=5)
     return Extension(None, "none", reason)
 
 
@@ -91,16 +126,33 @@ def _find() -> Extension:
     prebuilt = _PACKAGE / compiling.LIBRARY
     if prebuilt.exists():
         return _open(prebuilt, "prebuilt")
-    csrc = next((c for c in _CSRC if c.is_dir()), None)
-    if csrc is None:
-        raise compiling.BuildError("this installation has neither a built library nor its sources")
-    version = str(torch.__version__)
-    folder = _builds() / compiling.digest(csrc, version)[:16]
-    path = folder / compiling.LIBRARY
+    csrc, version = _sources(), str(torch.__version__)
+    path = _builds() / compiling.digest(csrc, version)[:16] / compiling.LIBRARY
     if path.exists():
         return _open(path, "cached")
     compiling.build(csrc, path, Path(torch.__file__).parent, version)
     return _open(path, "built")
+
+
+def _find_cuda() -> Extension:
+    if load().library is None:
+        raise compiling.BuildError(f"the CPU library, which it needs, is not there: {load().reason}")
+    prebuilt = _PACKAGE / compiling.CUDA_LIBRARY
+    if prebuilt.exists():
+        return _open(prebuilt, "prebuilt", compiling.CUDA_INFO)
+    csrc, version = _sources(), str(torch.__version__)
+    path = _builds() / compiling.cuda_digest(csrc, version)[:16] / compiling.CUDA_LIBRARY
+    if path.exists():
+        return _open(path, "cached", compiling.CUDA_INFO)
+    compiling.build_cuda(csrc, path, Path(torch.__file__).parent, version, torch.version.cuda)
+    return _open(path, "built", compiling.CUDA_INFO)
+
+
+def _sources() -> Path:
+    csrc = next((c for c in _CSRC if c.is_dir()), None)
+    if csrc is None:
+        raise compiling.BuildError("this installation has neither a built library nor its sources")
+    return csrc
 
 
 def _builds() -> Path:
@@ -109,10 +161,10 @@ def _builds() -> Path:
     return cache_root() / "builds"
 
 
-def _open(path: Path, how: str) -> Extension:
+def _open(path: Path, how: str, record: str = compiling.INFO) -> Extension:
     """Load a library after checking what it was built for."""
-    record = path.with_name(compiling.INFO)
-    info = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    written = path.with_name(record)
+    info = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
     here = str(torch.__version__)
     target = info.get("target", "2.11")
     if _minor(here) < _minor(target):
@@ -123,7 +175,8 @@ def _open(path: Path, how: str) -> Extension:
     except OSError as error:
         first = str(error).splitlines()[0]
         raise AbiError(f"it was built for torch {info.get('torch', '?')}, found torch {here}: {first}") from error
-    return Extension(library, how, "", str(path), ISAS[library.tlplat_best_isa()], info)
+    isa = "" if record == compiling.CUDA_INFO else ISAS[library.tlplat_best_isa()]
+    return Extension(library, how, "", str(path), isa, info)
 
 
 def _minor(version: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tlplat.errors import NonFiniteError
-from tlplat.ops import checks, native_fit, reference, reference_lbfgs, reference_minibatch
+from tlplat.ops import checks, cuda_fit, extension, native_fit, reference, reference_lbfgs, reference_minibatch
 from tlplat.ops.heads import Impl, choose
 from tlplat.ops.problem import HeadProblem, HeadsFit, MinibatchOptions, RowLoss, Schedule, Solver
 
@@ -141,13 +141,13 @@ def fit_softmax_heads(
         on_epoch=on_epoch,
     )
     _check_minibatch(problem)
-    native = choose(impl, native_fit.serves(problem))
+    native = choose(impl, z)
     with torch.no_grad():
         _refuse_empty_heads(problem)
         basis = None
         if n < d and start is None and solver != "adamw":
             problem, basis = _onto_row_space(problem)
-        found = native_fit.fit(problem) if native else _reference(problem)
+        found = _native(problem) if native else _reference(problem)
         if basis is not None:
             found = dataclasses.replace(found, weight=found.weight @ basis.t())
     if not bool(torch.isfinite(found.loss).any()):
@@ -164,6 +164,15 @@ def _onto_row_space(p: HeadProblem) -> tuple[HeadProblem, Tensor]:
     basis, triangle = torch.linalg.qr(p.z.to(p.compute).t())
     weight = p.weight.new_zeros(p.heads, p.num_classes, len(p.z))
     return dataclasses.replace(p, z=triangle.t().contiguous(), weight=weight), basis
+
+
+def _native(p: HeadProblem) -> HeadsFit:
+    if p.z.device.type == "cpu":
+        return native_fit.fit(p)
+    library = extension.load_cuda().library
+    if library is None:
+        raise RuntimeError("the CUDA library is not loaded")
+    return cuda_fit.fit(p, library)
 
 
 def _reference(p: HeadProblem) -> HeadsFit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import torch
@@ -63,12 +64,13 @@ def softmax_head_loss(
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
     options = RowLoss(class_weight, label_smoothing, ignore_index)
-    if choose(impl, z.device.type == "cpu" and z.shape[0] < 1 << 31):
+    native = choose(impl, z)
+    if eager and not (native and z.device.type == "cpu"):  # the native CPU op looks at labels on its way
+        checks.once(y, (num_classes, ignore_index), lambda: checks.label_range(y, num_classes, ignore_index))
+        if reduction == "mean":
+            checks.once(y, ignore_index, lambda: checks.kept_rows(y, ignore_index))
+    if native:
         return native_heads.loss(z, y, weight, bias, options, sample_weight, reduction)
-    if eager:
-        checks.label_range(y, num_classes, ignore_index)
-        if reduction == "mean" and not bool((y != ignore_index).any()):
-            raise ValueError("a mean over no rows: z is empty or every label is the ignore_index")
     return reference.softmax_head_loss(z, y, weight, bias, options, sample_weight, reduction)
 
 
@@ -87,7 +89,7 @@ def softmax_head_predict(z: Tensor, weight: Tensor, bias: Tensor | None = None, 
     checks.features(z)
     _check_head(z, weight, bias)
     checks.same_device(z=z, weight=weight, bias=bias)
-    if choose(impl, z.device.type == "cpu" and z.shape[0] < 1 << 31):
+    if choose(impl, z):
         return native_heads.predict(z, weight, bias)
     return reference.softmax_head_predict(z, weight, bias)
 
@@ -107,23 +109,31 @@ def _check_head(z: Tensor, weight: Tensor, bias: Tensor | None) -> int:
     return weight.shape[0]
 
 
-def choose(impl: Impl, served: bool) -> bool:
-    """Whether the native implementation takes a call that it could serve."""
+def choose(impl: Impl, z: Tensor) -> bool:
+    """Whether the native implementation takes a call on these features."""
     if impl not in ("auto", "native", "reference"):
         raise ValueError(f"impl must be auto, native or reference, not {impl!r}")
+    served = z.device.type in ("cpu", "cuda") and z.shape[0] < 1 << 31
     if impl == "reference" or (impl == "auto" and not served):
         return False
-    reason = _why_not_native()
+    reason = _why_not_native(z.device.index if z.device.type == "cuda" else None)
     if impl == "native" and (reason or not served):
-        reason = reason or "it serves CPU tensors of less than 2**31 rows"
+        reason = reason or "it serves CPU and CUDA tensors of less than 2**31 rows"
         raise RuntimeError(f"the native implementation cannot take this call: {reason}; use impl='auto' or 'reference'")
     return not reason
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _why_not_native() -> str:
-    """Why there is no native implementation; empty where there is one, and then its ops are registered."""
-    found = extension.load()
+def _why_not_native(gpu: int | None) -> str:
+    """Why there is no native implementation, on the CPU or a GPU; empty where there is one, with its ops registered."""
+    found = extension.load() if gpu is None else extension.load_cuda()
     if found.library is not None:
         native_heads.register()
+    if not found.reason and gpu is not None and _capability(gpu) < (8, 0):
+        return "the GPU's compute capability is below 8.0"
     return found.reason
+
+
+@functools.cache
+def _capability(gpu: int) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(gpu)

@@ -42,11 +42,6 @@ class _Problem(ctypes.Structure):
     )  # fmt: skip
 
 
-def serves(p: HeadProblem) -> bool:
-    """Whether the native loop can take this problem."""
-    return p.z.device.type == "cpu" and len(p.z) < 1 << 31
-
-
 def fit(p: HeadProblem) -> HeadsFit:
     """Fit the heads of ``p`` natively; what it returns and raises is said at :func:`tlplat.ops.fit_softmax_heads`."""
     library = _library()

@@ -22,9 +22,30 @@ __global__ void __launch_bounds__(Kernel::kMaxThreads) entry(const __grid_consta
   Kernel::run(args, shared);
 }
 
+// Makes a device the current one for a while.
+class DeviceScope {
+ public:
+  explicit DeviceScope(int device) {
+    check(cudaGetDevice(&before_), "the current device cannot be asked");
+    if (before_ != device) check(cudaSetDevice(device), "the device cannot be used");
+    changed_ = before_ != device;
+  }
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+  ~DeviceScope() {
+    if (changed_) cudaSetDevice(before_);
+  }
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
 // On the stream of the caller; the device is current.
 class StreamBackend {
  public:
+  using Scope = DeviceScope;
+
   StreamBackend(int device, cudaStream_t stream) : device_(device), stream_(stream) {}
 
   Limits limits() const {

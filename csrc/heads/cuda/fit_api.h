@@ -25,9 +25,9 @@ R guarded(F f, R failed) {
 
 template <class Backend>
 struct FitHandle {
-  template <class... A>
-  explicit FitHandle(const TlplatCudaFit& p, unsigned char* workspace, A... a)
-      : backend(a...), fit(make_fit(backend, backend.limits(), p, workspace)) {}
+  FitHandle(const TlplatCudaFit& p, unsigned char* workspace, int device, void* stream)
+      : device(device), backend(device, stream), fit(make_fit(backend, backend.limits(), p, workspace)) {}
+  int device;
   Backend backend;
   std::unique_ptr<Fit> fit;
 };
@@ -37,12 +37,13 @@ struct FitHandle {
 
 #define TLPLAT_API extern "C" __attribute__((visibility("default")))
 
-// Defines the interface for a backend that is made from (device, stream).
+// Defines the interface for a backend that is made from (device, stream), with a Scope that makes a device the current one.
 #define TLPLAT_DEFINE_FIT_API(Backend)                                                                                 \
   using Handle_ = tlplat::gpu::FitHandle<Backend>;                                                                     \
   TLPLAT_API int64_t tlplat_cuda_fit_bytes(const TlplatCudaFit* p, int device) {                                       \
     return tlplat::gpu::guarded(                                                                                       \
         [&] {                                                                                                          \
+          const Backend::Scope scope(device);                                                                          \
           Backend backend(device, nullptr);                                                                            \
           return tlplat::gpu::fit_bytes(backend, backend.limits(), *p);                                                \
         },                                                                                                             \
@@ -50,15 +51,35 @@ struct FitHandle {
   }                                                                                                                    \
   TLPLAT_API void* tlplat_cuda_fit_create(const TlplatCudaFit* p, void* workspace, int device, void* stream) {         \
     return tlplat::gpu::guarded(                                                                                       \
-        [&]() -> void* { return new Handle_(*p, static_cast<unsigned char*>(workspace), device, stream); },            \
+        [&]() -> void* {                                                                                               \
+          const Backend::Scope scope(device);                                                                          \
+          return new Handle_(*p, static_cast<unsigned char*>(workspace), device, stream);                              \
+        },                                                                                                             \
         static_cast<void*>(nullptr));                                                                                  \
   }                                                                                                                    \
   TLPLAT_API int tlplat_cuda_fit_run(void* handle, double seconds, int64_t rounds) {                                   \
-    return tlplat::gpu::guarded([&] { return static_cast<Handle_*>(handle)->fit->run(seconds, rounds) ? 1 : 0; }, -1); \
+    return tlplat::gpu::guarded(                                                                                       \
+        [&] {                                                                                                          \
+          const Backend::Scope scope(static_cast<Handle_*>(handle)->device);                                           \
+          return static_cast<Handle_*>(handle)->fit->run(seconds, rounds) ? 1 : 0;                                     \
+        },                                                                                                             \
+        -1);                                                                                                           \
   }                                                                                                                    \
   TLPLAT_API int tlplat_cuda_fit_result(void* handle) {                                                                \
-    return tlplat::gpu::guarded([&] { return static_cast<Handle_*>(handle)->fit->result(), 1; }, -1);                  \
+    return tlplat::gpu::guarded(                                                                                       \
+        [&] {                                                                                                          \
+          const Backend::Scope scope(static_cast<Handle_*>(handle)->device);                                           \
+          return static_cast<Handle_*>(handle)->fit->result(), 1;                                                      \
+        },                                                                                                             \
+        -1);                                                                                                           \
   }                                                                                                                    \
-  TLPLAT_API void tlplat_cuda_fit_free(void* handle) { delete static_cast<Handle_*>(handle); }                         \
+  TLPLAT_API void tlplat_cuda_fit_free(void* handle) {                                                                 \
+    tlplat::gpu::guarded(                                                                                              \
+        [&] {                                                                                                          \
+          const Backend::Scope scope(static_cast<Handle_*>(handle)->device);                                           \
+          return delete static_cast<Handle_*>(handle), 1;                                                              \
+        },                                                                                                             \
+        -1);                                                                                                           \
+  }                                                                                                                    \
   TLPLAT_API const char* tlplat_cuda_error() { return tlplat::gpu::last_error().c_str(); }                             \
   TLPLAT_API int tlplat_cuda_fit_size() { return int(sizeof(TlplatCudaFit)); }

@@ -1,6 +1,9 @@
 // The torch face of softmax_head_loss and softmax_head_predict on CUDA (stable ABI, torch 2.11 and later): checks, buffers,
 // stream; the work is in passes.h. Everything is queued on the current stream and nothing waits: labels are checked by the
 // caller, and a label out of range makes the loss NaN.
+#if !defined(USE_CUDA)
+#define USE_CUDA  // torch declares its CUDA streams only then
+#endif
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
