@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from tlplat.bench import Bench, Rows
+from tlplat.data.examples import to_device
 from tlplat.edits import apply_edits, fit_edits
 from tlplat.errors import PluginError
 from tlplat.features import apply_in_batches
-from tlplat.model import SourceModel, TransferModel
+from tlplat.model import SourceModel, TransferModel, model_device
 from tlplat.plan import TransferPlan
 from tlplat.tasks.base import Task
 
@@ -24,6 +25,7 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
         model.example = train.example()
         apply_edits(model, plan.edits, bench.registry, generator)
     model.to(bench.device)
+    model.example = to_device(model.example, bench.device)
     fit_edits(model, model.edits, bench.registry, bench.at_hand(train, seed))
     if plan.start == "fresh":
         return model
@@ -90,7 +92,7 @@ def multiply_adds(model: TransferModel, rows: Rows) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    batch = rows.examples.inputs.take(rows.index[:1])
+    batch = to_device(rows.examples.inputs.take(rows.index[:1]), model_device(model))
     with torch.no_grad(), counter:
         model(batch)
     return counter.get_total_flops() / 2
