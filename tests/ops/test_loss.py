@@ -63,6 +63,12 @@ def test_views_equal_contiguous() -> None:
     torch.testing.assert_close(softmax_head_loss(row, y, w, b), softmax_head_loss(row.contiguous(), y, w, b))
 
 
+def test_no_rows_have_no_losses() -> None:
+    z, y, w, b = _problem(0, 4, 3)
+    assert softmax_head_loss(z, y, w, b, reduction="none").shape == (0,)
+    assert softmax_head_loss(z, y, w, b, reduction="sum") == 0
+
+
 @pytest.mark.parametrize("label", [3, -1, -(2**63), 2**63 - 1])
 def test_label_out_of_range_names_its_position(label: int) -> None:
     z, y, w, b = _problem(10, 4, 3)

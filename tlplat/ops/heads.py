@@ -50,22 +50,15 @@ def softmax_head_loss(
         IndexError: a label out of range, with its position. RuntimeError: tensors not on the same device.
     """
     checks.features(z)
-    num_classes = _check_head(z, weight, bias)
+    num_classes = check_head(z.shape[1], weight, bias)
     checks.same_device(z=z, y=y, weight=weight, bias=bias, class_weight=class_weight, sample_weight=sample_weight)
     y = checks.label_tensor(y, len(z))
-    eager = not torch.compiler.is_compiling()
-    checks.smoothing(label_smoothing)
-    if class_weight is not None:
-        checks.shape("class_weight", class_weight, (num_classes,))
-        checks.weights("class_weight", class_weight, values=eager)
-    if sample_weight is not None:
-        checks.shape("sample_weight", sample_weight, (len(z),))
-        checks.weights("sample_weight", sample_weight, values=eager)
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
+    check_loss(len(z), num_classes, class_weight, sample_weight, label_smoothing, reduction)
     options = RowLoss(class_weight, label_smoothing, ignore_index)
     native = choose(impl, z)
-    if eager and not (native and z.device.type == "cpu"):  # the native CPU op looks at labels on its way
+    if not torch.compiler.is_compiling() and not (
+        native and z.device.type == "cpu"
+    ):  # the native CPU op looks at labels on its way
         checks.once(y, (num_classes, ignore_index), lambda: checks.label_range(y, num_classes, ignore_index))
         if reduction == "mean":
             checks.once(y, ignore_index, lambda: checks.kept_rows(y, ignore_index))
@@ -87,19 +80,19 @@ def softmax_head_predict(z: Tensor, weight: Tensor, bias: Tensor | None = None, 
         TypeError: a dtype. ValueError: a shape. RuntimeError: tensors not on the same device.
     """
     checks.features(z)
-    _check_head(z, weight, bias)
+    check_head(z.shape[1], weight, bias)
     checks.same_device(z=z, weight=weight, bias=bias)
     if choose(impl, z):
         return native_heads.predict(z, weight, bias)
     return reference.softmax_head_predict(z, weight, bias)
 
 
-def _check_head(z: Tensor, weight: Tensor, bias: Tensor | None) -> int:
-    """The number of classes of a head that fits z."""
+def check_head(features: int, weight: Tensor, bias: Tensor | None) -> int:
+    """The number of classes of a head on so many features."""
     checks.floating("weight", weight, checks.COMPUTE)
     if weight.ndim != 2 or weight.shape[0] < 1:
         raise ValueError(f"weight must be (C, d) with C >= 1, not {tuple(weight.shape)}")
-    checks.shape("weight", weight, (weight.shape[0], z.shape[1]))
+    checks.shape("weight", weight, (weight.shape[0], features))
     if bias is not None:
         if bias.dtype != weight.dtype:
             raise TypeError(
@@ -109,16 +102,37 @@ def _check_head(z: Tensor, weight: Tensor, bias: Tensor | None) -> int:
     return weight.shape[0]
 
 
-def choose(impl: Impl, z: Tensor) -> bool:
-    """Whether the native implementation takes a call on these features."""
+def check_loss(
+    rows: int,
+    num_classes: int,
+    class_weight: Tensor | None,
+    sample_weight: Tensor | None,
+    label_smoothing: float,
+    reduction: str,
+) -> None:
+    """The options that every loss takes; values of weights are not looked at under torch.compile."""
+    eager = not torch.compiler.is_compiling()
+    checks.smoothing(label_smoothing)
+    if class_weight is not None:
+        checks.shape("class_weight", class_weight, (num_classes,))
+        checks.weights("class_weight", class_weight, values=eager)
+    if sample_weight is not None:
+        checks.shape("sample_weight", sample_weight, (rows,))
+        checks.weights("sample_weight", sample_weight, values=eager)
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be mean, sum or none, not {reduction!r}")
+
+
+def choose(impl: Impl, z: Tensor, devices: tuple[str, ...] = ("cpu", "cuda")) -> bool:
+    """Whether the native implementation, which serves these devices, takes a call on these features."""
     if impl not in ("auto", "native", "reference"):
         raise ValueError(f"impl must be auto, native or reference, not {impl!r}")
-    served = z.device.type in ("cpu", "cuda") and z.shape[0] < 1 << 31
+    served = z.device.type in devices and z.shape[0] < 1 << 31
     if impl == "reference" or (impl == "auto" and not served):
         return False
     reason = _why_not_native(z.device.index if z.device.type == "cuda" else None)
     if impl == "native" and (reason or not served):
-        reason = reason or "it serves CPU and CUDA tensors of less than 2**31 rows"
+        reason = reason or f"it serves {' and '.join(devices)} tensors of less than 2**31 rows"
         raise RuntimeError(f"the native implementation cannot take this call: {reason}; use impl='auto' or 'reference'")
     return not reason
 

@@ -44,7 +44,7 @@ def loss(
     try:
         return _ops().softmax_head_loss(*arguments)[0]  # type: ignore[no-any-return]
     except RuntimeError as error:
-        _as_python(error)
+        as_python(error)
         raise
 
 
@@ -71,7 +71,7 @@ def _unit_stride(z: Tensor) -> Tensor:
     return z if z.shape[1] < 2 or z.stride(1) == 1 else z.contiguous()
 
 
-def _as_python(error: RuntimeError) -> None:
+def as_python(error: RuntimeError) -> None:
     """C++ checks arrive as RuntimeError; labels out of range and empty means have types of their own."""
     line = str(error).splitlines()[0]
     if "is out of range" in line:
