@@ -34,15 +34,19 @@ class Gradients:
         self.autocast = precision == "bfloat16"
         self.parts = parts if task.loss_unit == "row" else 1
 
-    def compute(self, index: Tensor, train: Examples, behaviours: Sequence[Behaviour], seed: int) -> float:
+    def compute(
+        self, index: Tensor, train: Examples, behaviours: Sequence[Behaviour], seed: int, supervised: bool = True
+    ) -> float:
         """Mean loss over the rows ``index``; the gradient is the same however many parts it takes.
+
+        Without ``supervised`` it is the behaviours' ``step_loss`` alone, and no labelled row is looked at.
 
         Raises:
             ResourceError TL-OOM: a single row, or a loss over a set, does not fit.
         """
         while True:
             try:
-                return self._attempt(index, train, behaviours, seed)
+                return self._attempt(index if supervised else index[:0], train, behaviours, seed)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -62,7 +66,7 @@ class Gradients:
         seed_default(seed, device)
         generator = torch.Generator().manual_seed(seed)
         total = 0.0
-        for rows in torch.tensor_split(index, min(self.parts, len(index))):
+        for rows in torch.tensor_split(index, min(self.parts, len(index))) if len(index) else ():
             batch: Batch = to_device(train.inputs.take(rows), device)
             targets = train.targets[rows].to(device)
             for behaviour in behaviours:

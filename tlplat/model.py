@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tlplat.data.examples import Batch
 from tlplat.plan import Ref
+from tlplat.pretext import Pretext
 from tlplat.probing import known_units
 from tlplat.registry import Registry
 
@@ -59,6 +60,10 @@ class Backbone(nn.Module, ABC):
         for block in self.blocks.values():
             hidden = block(hidden)
         return self.pool(hidden)
+
+    def pretext(self) -> Pretext | None:
+        """A self-supervised task with fresh layers of its own, for continued pretraining; None: it offers none."""
+        return None
 
     def depth_features(self, batch: Batch) -> list[Tensor]:
         """Pooled features after every block: len(blocks) tensors (rows, block_dims[i])."""
@@ -122,6 +127,8 @@ class BackboneInfo:
     """Of all parameters, such as ``backbone.blocks.conv2.bias``."""
     units: tuple[str, ...] = ()
     """Layers (names below the backbone) whose outputs can be copied and removed; empty where no example was given."""
+    self_supervised: bool = False
+    """The backbone offers a self-supervised task (:meth:`Backbone.pretext`)."""
 
     @property
     def feature_dim(self) -> int:
@@ -150,6 +157,7 @@ class BackboneInfo:
             has_source_head=has_source_head,
             parameter_names=tuple(f"backbone.{name}" for name, _ in backbone.named_parameters()),
             units=tuple(name for u in units for name in sorted(u.layers)),
+            self_supervised=type(backbone).pretext is not Backbone.pretext,
         )
 
 

@@ -65,6 +65,7 @@ class Phase:
         weight_decay: decoupled weight decay.
         groups: rates and decays that differ from the phase's.
         behaviours: what else acts on a step (an L2-SP penalty, mixup), by name.
+        supervised: False leaves the task's loss out, so that behaviours alone say what is learnt.
     """
 
     trainable: tuple[str, ...]
@@ -73,6 +74,7 @@ class Phase:
     weight_decay: float = 0.0
     groups: tuple[ParamGroup, ...] = ()
     behaviours: tuple[Ref, ...] = ()
+    supervised: bool = True
 
 
 @dataclass(frozen=True)

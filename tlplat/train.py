@@ -198,7 +198,7 @@ class _Loop:
             try:
                 for behaviour in behaviours:
                     behaviour.begin_step(self.model, start + step, step / length)
-                loss = self._step(optimizer, behaviours, parameters, rate, start + step)
+                loss = self._step(optimizer, behaviours, parameters, rate, start + step, phase.supervised)
                 for behaviour in behaviours:
                     behaviour.on_step(self.model, (step + 1) / length)
             except Exception as error:
@@ -221,11 +221,13 @@ class _Loop:
         parameters: Sequence[torch.nn.Parameter],
         rate: float,
         step: int,
+        supervised: bool,
     ) -> float:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_scale"]
         seed = _step_seed(self.seed, step)
-        loss = self.gradients.compute(self.batches.index(step), self.batches.train, behaviours, seed)
+        index = self.batches.index(step)
+        loss = self.gradients.compute(index, self.batches.train, behaviours, seed, supervised)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
         if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
             kept = f"step {self.saved_step}" if self.saved_step is not None else "none yet"

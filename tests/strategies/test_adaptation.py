@@ -18,11 +18,11 @@ from tlplat.strategies.deep_coral import Coral, coral_loss
 from tlplat.strategies.self_training import PseudoLabels, pseudo_labels
 from tlplat.tasks.classification import Classification
 from tlplat.testing.workbench import toybench
-from tlplat.train import FitSettings
+from tlplat.train import FitSettings, fit
 from tlplat.trial import Rows
 
-NAMES = ["adabn", "dann", "deep_coral", "self_training"]
-TRAINED = ["dann", "deep_coral", "self_training"]
+NAMES = ["adabn", "continued_pretraining", "dann", "deep_coral", "self_training"]
+TRAINED = ["continued_pretraining", "dann", "deep_coral", "self_training"]
 TASK = Classification(["in", "out"])
 
 
@@ -171,6 +171,49 @@ def test_the_plan_says_what_is_aligned(registry, name):
     bench = toybench(registry, bare=True)
     bench.bench = dataclasses.replace(bench.bench, unlabeled=toybench(registry).bench.unlabeled)
     assert bench.run(name).predictions[0].shape == (400, 2)
+
+
+def pretrained(bench, targets=None, steps=20, rate=1e-3):
+    """The source after the first phase of continued_pretraining alone, and as it was."""
+    train = Rows.all(bench.labelled)
+    phase = bench.candidate("continued_pretraining", learning_rate=rate).declare(bench.bench, train)[1].phases[0]
+    plan = bench.candidate("full_ft").declare(bench.bench, train)[1]
+    model, start = (start_model(bench.source, plan, bench.bench, train, 0) for _ in range(2))
+    rows = bench.labelled if targets is None else dataclasses.replace(bench.labelled, targets=targets)
+    own = {"settings": FitSettings(), "registry": bench.bench.registry, "rows": bench.bench.at_hand(train, 0)}
+    fit(model, [dataclasses.replace(phase, share=1.0)], rows, TASK, steps=steps, seed=0, **own)
+    return model, start
+
+
+def test_continued_pretraining_learns_of_the_inputs(registry):
+    """Features keep more of unlabelled rows than the source's do: a linear reading of them errs less."""
+    bench = toybench(registry)
+    inputs = bench.bench.unlabeled.tensor
+
+    def error(model):
+        z = model.backbone.eval()(inputs).detach()
+        z, half = torch.cat([z, torch.ones(len(z), 1)], dim=1), len(z) // 2
+        return float((z[half:] @ torch.linalg.lstsq(z[:half], inputs[:half]).solution - inputs[half:]).square().mean())
+
+    after, before = pretrained(bench, steps=300, rate=3e-3)
+    assert error(after) < 0.9 * error(before)
+
+
+def test_labels_have_no_part_in_continued_pretraining(registry):
+    bench = toybench(registry)
+    model, start = pretrained(bench)
+    other, _ = pretrained(bench, targets=1 - bench.labelled.targets)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+        kept = name.startswith("head") or "running" in name or "tracked" in name
+        assert torch.equal(value, start.state_dict()[name]) == kept, name
+
+
+def test_a_backbone_without_a_task_of_its_own_says_so(registry):
+    task = toybench(registry).bench.task_info
+    strategy, info = registry.get("strategies", "continued_pretraining")(), BackboneInfo("odd", ("a",), (4,), {}, 8)
+    assert strategy.unfit(task, info) == "the backbone odd offers no self-supervised task to go on with"
+    assert strategy.unfit(task, dataclasses.replace(info, self_supervised=True)) is None
 
 
 def test_pseudo_labels_and_confidence():

@@ -17,6 +17,7 @@ NAMES = [
     "adapter",
     "bitfit",
     "bss",
+    "continued_pretraining",
     "dann",
     "deep_coral",
     "delta",

@@ -21,6 +21,7 @@ from tlplat.domain import Baseline, Domain, DomainContext, DomainOptions, Source
 from tlplat.errors import DataError, UsageError
 from tlplat.model import Backbone, SourceModel
 from tlplat.plan import Ref
+from tlplat.pretext import Pretext
 from tlplat.pretrain import pretrain
 from tlplat.tasks.base import Task
 from tlplat.tasks.classification import Classification
@@ -54,9 +55,27 @@ class ToyNet(Backbone):
     def pool(self, hidden: Tensor) -> Tensor:
         return hidden
 
+    def pretext(self) -> Pretext:
+        return HiddenNumbers(self)
+
     @property
     def block_dims(self) -> tuple[int, ...]:
         return (self.width,) * len(self.blocks)
+
+
+class HiddenNumbers(Pretext):
+    """Tell all numbers of a row of which some were set to zero."""
+
+    summary: ClassVar[str] = "numbers, some of them hidden"
+
+    def __init__(self, backbone: ToyNet) -> None:
+        super().__init__()
+        self.linear = nn.Linear(backbone.width, DIM)
+
+    def loss(self, backbone: Backbone, batch: Any, generator: torch.Generator) -> Tensor:
+        shown = torch.rand(batch.shape, generator=generator) > 0.1
+        told = self.linear(backbone(batch.float() * shown))
+        return (told - batch).square().mean()
 
 
 class Nearest(Baseline):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tlplat.data.examples import Batch
 from tlplat.model import Backbone
+from tlplat_genomics.masked import MaskedBases
 from tlplat_genomics.sequence import OTHER
 
 
@@ -75,6 +76,9 @@ class StrandedCnn(Backbone):
         tokens = batch.long()
         strands = torch.stack([tokens, complement(tokens).flip(1)], dim=1) if self.rc else tokens[:, None]
         return self.table[strands]
+
+    def pretext(self) -> MaskedBases:
+        return MaskedBases(self)
 
     def pool(self, hidden: Tensor) -> Tensor:
         if hidden.ndim == 4:

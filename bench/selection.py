@@ -1,0 +1,214 @@
+"""Is the choice worth having? `--strategy auto` at the default budget against the best strategy in hindsight.
+
+For each cell (target, source network, number of labels) and draw of test rows, labels and seeds, the default search
+chooses; its score is the mean test score of what it chose, over the run's seeds. Every strategy at every rate is then
+fitted on the same labelled rows: the best of these is picked on half of the draws and compared on the other half
+(all halvings, averaged), so that the luck of many equal strategies is no regret. Intervals are Student's over cells.
+
+python bench/selection.py [--draws 4] [--only coding/b-theta] [--trials FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import RESULTS, machine, publish
+from scipy.stats import t as student
+
+from tlplat.allowance import Allowance, allow
+from tlplat.config import RunConfig
+from tlplat.halving import search_cost
+from tlplat.progress import Reporter
+from tlplat.registry import Registry
+from tlplat.rounds import everyone, leader, seek
+from tlplat.selection import Job, Search
+from tlplat.stage import load_registry, prepare, search_of, seeds_of
+from tlplat.trial import Candidate, Rows
+
+ALWAYS = ("full_ft", "linear_probe", "zero_shot")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A target, the source's network, and how many rows of the target are labelled."""
+
+    task: str
+    organism: str
+    backbone: str
+    labels: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}/{self.organism}/{self.backbone}"
+
+
+CELLS = [
+    *(Cell("start-site", o, "cnn", n) for n in (64, 16) for o in ("s-aureus", "b-theta")),
+    *(Cell("coding", o, "codon", n) for n in (64, 16) for o in ("s-aureus", "b-theta")),
+    *(Cell("start-site", o, "cnn-norm", 32) for o in ("s-aureus", "b-theta")),
+    *(Cell("coding", o, "cnn", 32) for o in ("s-aureus", "b-theta")),
+]
+
+
+@functools.lru_cache(maxsize=1)
+def registry() -> Registry:
+    return load_registry(RunConfig.model_validate({"domain": "genomics"}))
+
+
+def measure(cell: Cell, draw: int, trials: Path) -> dict[str, Any]:
+    """What the search chose on one draw, its test score, and that of every strategy at every rate."""
+    config = RunConfig.model_validate(
+        {
+            "domain": "genomics",
+            "labels": cell.labels,
+            "data_seed": draw,
+            "seed": draw,
+            "threads": 1,
+            "jobs": 1,
+            "options": {"task": cell.task, "target_organism": cell.organism, "backbone": cell.backbone},
+        }
+    )
+    stage = prepare(config, registry(), Reporter())
+    search = search_of(stage, trials / f"{cell.name.replace('/', '_')}-{cell.labels}-{draw}", seeds_of(config))
+    begin = time.process_time()
+    chosen = choose(search, allow(search, everyone(search), None, 1))
+    searched, begin = time.process_time() - begin, time.process_time()
+    arms = {}
+    for candidate in stage.candidates:
+        if candidate.transfers or candidate.name == "scratch":
+            for setting in candidate.settings():
+                arms[called(setting)] = fitted(search, setting)
+    return {
+        **chosen,
+        "arms": arms,
+        "cpu_seconds": {"search": round(searched, 1), "hindsight": round(time.process_time() - begin, 1)},
+    }
+
+
+def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
+    """The default search, in this process, and the test scores of its winner; no other test row is looked at."""
+
+    def carry_out(jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            search.do(job)
+
+    sought = seek(search, carry_out, allowance, lambda chosen: [])
+    winner = leader(search, sought.final.chosen)
+    metric = search.bench.task.metrics[0].name
+    return {
+        "winner": called(winner.candidate),
+        "auto": [search.finish(v).record["test"][metric] for v in winner.validated],
+        "validation": {called(c.candidate): c.validation for c in sought.final.chosen},
+        "finalists": sought.final.finalists,
+        "fits": round(search_cost(search, everyone(search), sought.final.finalists)),
+    }
+
+
+def called(candidate: Candidate) -> str:
+    rate = candidate.hyperparameters.get("learning_rate")
+    return candidate.name if rate is None else f"{candidate.name} {rate:g}"
+
+
+def fitted(search: Search, setting: Candidate) -> float:
+    """Test score of one fit on all labelled rows with the first seed; members are combined as validation says."""
+    seed, metric = search.seeds[0], search.bench.task.metrics[0]
+    known = search.place(setting, seed, 1.0) / "metrics.json"
+    if getattr(setting, "name", "") in ("greedy_soup", "wise_ft") or known.exists():
+        return float(search.finish(search.validate(setting, seed)).record["test"][metric.name])
+    test = Rows.all(search.test)
+    outcome = setting.run(search.benched(1.0, costs=False), Rows.all(search.labelled), [test], seed)
+    return float(metric(search.test.targets.numpy(), outcome.predictions[0])[0])
+
+
+def halvings(draws: int) -> list[tuple[list[int], list[int]]]:
+    """Every half of the draws to pick on, with the rest to compare on."""
+    halves = itertools.combinations(range(draws), draws // 2)
+    return [(list(h), [d for d in range(draws) if d not in h]) for h in halves]
+
+
+def regret(arms: dict[str, np.ndarray], auto: np.ndarray, names: Sequence[str]) -> float:
+    """Of ``auto`` (draws,) to the best of the named arms: picked on half of the draws, compared on the other half."""
+    found = []
+    for pick, rest in halvings(len(auto)):
+        best = max(names, key=lambda n: arms[n][pick].mean())
+        found.append((arms[best][rest] - auto[rest]).mean())
+    return float(np.mean(found))
+
+
+def summed_up(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a cell, in points of the metric: regret to the best in hindsight, and the same to each fixed choice."""
+    rows = []
+    for cell in dict.fromkeys((d["cell"], d["labels"]) for d in done):
+        mine = [d for d in done if (d["cell"], d["labels"]) == cell]
+        if len(mine) < 2:
+            continue
+        arms = {n: np.array([d["arms"][n] for d in mine]) for n in mine[0]["arms"]}
+        auto = np.array([np.mean(d["auto"]) for d in mine])
+        transfers = [n for n in arms if not n.startswith("scratch")]
+        whole = max(transfers, key=lambda n: arms[n].mean())
+        row = {"cell": cell[0], "labels": cell[1], "draws": len(mine), "auto": round(100 * auto.mean(), 1)}
+        row |= {"best in hindsight": whole, "regret": 100 * regret(arms, auto, transfers)}
+        row["naive"] = 100 * float(np.mean([max(arms[n][i] for n in transfers) for i in range(len(auto))] - auto))
+        for name in ALWAYS:
+            own = [n for n in transfers if n.split()[0] == name]
+            row[f"auto - {name}"] = -100 * regret(arms, auto, own) if own else math.nan
+        rows.append({**row, "chosen": ", ".join(d["winner"].split()[0] for d in mine)})
+    return rows
+
+
+def interval(values: Sequence[float]) -> str:
+    v = np.array([x for x in values if not math.isnan(x)])
+    if len(v) < 2:
+        return "-"
+    half = student.ppf(0.975, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v))
+    return f"{v.mean():+.2f} [{v.mean() - half:+.2f}, {v.mean() + half:+.2f}]"
+
+
+def tell(name: str, done: list[dict[str, Any]], about: dict[str, Any]) -> None:
+    rows = summed_up(done)
+    if not rows:
+        return
+    figures = ["regret", "naive", *(f"auto - {a}" for a in ALWAYS)]
+    means = {f: interval([row[f] for row in rows]) for f in figures}
+    shown = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    title = "The default search against the best strategy in hindsight, in points of AUROC"
+    publish(name, title, list(rows[0]), [*shown, {"cell": f"mean of {len(rows)} cells, 95 %", **means}], about)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--only", help="cells whose name begins so")
+    parser.add_argument("--name", default="selection")
+    parser.add_argument("--trials", type=Path, help="keep trials here, so that another search need not repeat them")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    about: dict[str, Any] = {**machine(), "seeds a run": RunConfig.model_fields["seeds"].default}
+    cells = RESULTS / f"{options.name}-cells.json"
+    done = json.loads(cells.read_text(encoding="utf-8")) if cells.exists() else []
+    for draw, cell in itertools.product(range(options.draws), CELLS):
+        where = {"cell": cell.name, "labels": cell.labels, "draw": draw}
+        if not cell.name.startswith(options.only or "") or any(where.items() <= d.items() for d in done):
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            done.append({**where, **measure(cell, draw, options.trials or Path(scratch))})
+        cells.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+        best = max(done[-1]["arms"].items(), key=lambda pair: pair[1])
+        print(where, done[-1]["winner"], np.mean(done[-1]["auto"]).round(4), best, done[-1]["cpu_seconds"], flush=True)
+    tell(options.name, done, {**about, "runs": len(done)})
+
+
+if __name__ == "__main__":
+    main()
