@@ -75,7 +75,8 @@ class HiddenNumbers(Pretext):
     def loss(self, backbone: Backbone, batch: Any, generator: torch.Generator) -> Tensor:
         shown = torch.rand(batch.shape, generator=generator) > 0.1
         told = self.linear(backbone(batch.float() * shown))
-        return (told - batch).square().mean()
+        error: Tensor = (told - batch).square().mean()
+        return error
 
 
 class Nearest(Baseline):
