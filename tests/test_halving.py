@@ -2,13 +2,16 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from tlplat.allowance import DEFAULT_FITS, Allowance, allow, scale
 from tlplat.errors import UsageError
 from tlplat.halving import Field, climb, final_cost, rungs, search_cost, survivors
-from tlplat.rounds import cost, everyone, seek
+from tlplat.pairing import paired_error
+from tlplat.rounds import choice, cost, everyone, seek
 from tlplat.selection import Search
+from tlplat.tasks.classification import Classification
 from tlplat.testing.workbench import toybench
 from tlplat.trial import BaselineCandidate, Trivial
 
@@ -20,6 +23,9 @@ class Scored(Search):
 
     jobs_done: list
     rule: object
+
+    def error(self, first, second):
+        return 0.0
 
     def trial(self, arm, seed, share):
         candidate = self.at(arm)
@@ -52,9 +58,9 @@ def ruled(made, rule):
 
 
 def test_short_rungs_stand_only_where_they_halve():
-    assert [(r.share, r.keep) for r in rungs(66, 3)] == [(0.25, 12), (0.5, 6)]
-    assert [(r.share, r.keep) for r in rungs(15, 3)] == [(0.5, 6)]
-    assert rungs(15, 5) == []
+    assert [(r.share, r.keep) for r in rungs(24, 3)] == [(0.25, 6), (0.5, 3)]
+    assert [(r.share, r.keep) for r in rungs(10, 3)] == [(0.5, 3)]
+    assert rungs(5, 3) == []
 
 
 def test_with_room_for_all_every_setting_is_tried_at_full_length(made):
@@ -65,17 +71,73 @@ def test_with_room_for_all_every_setting_is_tried_at_full_length(made):
 
 
 def test_the_best_goes_on_and_the_cut_is_told(made):
-    good = {"lp_ft": 0.9, "full_ft": 0.8, "lora": 0.7}
+    good = {"lp_ft": 0.9, "l2sp": 0.8, "lora": 0.7}
     search, _, run = ruled(made, lambda name, rate, share, seed: good.get(name, 0.5) + (rate or 0))
     found = climb(search, run, everyone(search), 1, 1.0)
-    assert [(r["steps"], r["cut"] is not None) for r in found.account] == [(15, True), (30, True), (60, False)]
-    assert {c.key for c in found.chosen} == {"lp_ft", "lora", "linear_probe", "zero_shot", "scratch", "majority"}
-    why = {a["candidate"]: a["why"] for a in found.account[1]["arms"] if a["kept"]}
-    assert why["lp_ft"] == "above the cut"
-    assert why["lora"] == "the best of the structural family"
-    last = {a["candidate"]: a["why"] for a in found.account[-1]["arms"] if a["kept"]}
-    assert (last["lp_ft"], last["scratch"]) == ("nobody was cut", "a baseline: always kept")
+    assert [(r["steps"], r["cut"] is not None) for r in found.account] == [(15, True), (30, False), (60, False)]
+    always = {"full_ft", "linear_probe", "zero_shot", "scratch", "majority"}
+    assert {c.key for c in found.chosen} == {"lp_ft", "lora", *always}
+    first, _, last = ([(a["candidate"], a["why"]) for a in r["arms"] if a["kept"]] for r in found.account)
+    assert set(first) == {("lp_ft", "above the cut"), ("lora", "the best of the structural family")}
+    whys = dict(last)
+    assert (whys["lp_ft"], whys["scratch"]) == ("nobody was cut", "a baseline: always kept")
+    assert whys["full_ft"] == "plain fine-tuning: always kept"
     assert all(a["score"] < found.account[0]["cut"] for a in found.account[0]["arms"] if a["why"] == "below the cut")
+
+
+def test_a_strategy_goes_on_with_all_its_rates_and_its_usual_one_wins_near_ties(made):
+    search, jobs, run = ruled(made, lambda name, rate, share, seed: 0.9 + (rate or 0) if name == "l2sp" else 0.5)
+    found = climb(search, run, everyone(search), 1, 1.0)
+    full = [j for j in jobs if j.share == 1.0 and made.candidates[j.candidate].name == "l2sp"]
+    assert {j.setting for j in full} == {0, 1, 2}
+    assert next(c for c in found.chosen if c.key == "l2sp").candidate.hyperparameters["learning_rate"] == 3e-3
+    object.__setattr__(search, "error", lambda first, second: 0.01)
+    again = climb(search, run, everyone(search), 1, 1.0)
+    assert next(c for c in again.chosen if c.key == "l2sp").candidate.hyperparameters["learning_rate"] == 1e-3
+    whys = {a["why"] for a in again.account[-1]["arms"] if a["candidate"] == "l2sp"}
+    assert "not clearly better than its usual setting" in whys
+
+
+def test_plain_fine_tuning_keeps_its_place_unless_another_is_clearly_better(made):
+    scores = {"full_ft": 0.8, "lora": 0.83, "zero_shot": 0.81}
+    search, _, run = ruled(made, lambda name, rate, share, seed: scores.get(name, 0.5))
+    chosen = climb(search, run, everyone(search), 2, 1.0).chosen
+    for error, winner, rival in ((0.02, "full_ft", "lora"), (0.014, "lora", None), (float("nan"), "lora", None)):
+        object.__setattr__(search, "error", lambda first, second, error=error: error)
+        made_choice = choice(search, chosen)
+        assert (made_choice.winner.key, made_choice.rival and made_choice.rival.key) == (winner, rival)
+    object.__setattr__(search, "error", lambda first, second: 0.02)
+    assert choice(search, chosen).ahead == pytest.approx(0.03)
+    without = [c for c in chosen if c.key != "full_ft"]
+    assert choice(search, without).winner.key == "lora"
+
+
+def test_the_error_of_a_difference_is_that_of_the_paired_bootstrap():
+    """A constant shift of all predictions has none; independent noise has that of resampled rows."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 200)
+    metric = Classification(["a", "b"]).metrics[0]
+
+    def parts(noise, seeds=3):
+        scores = [targets + noise * rng.normal(size=200) for _ in range(seeds)]
+        p = [1 / (1 + np.exp(-s)) for s in scores]
+        return [(np.arange(200), np.stack([1 - x, x], axis=1)) for x in p]
+
+    one = parts(1.0)
+    same = [(rows, p**0.5 / (p**0.5).sum(axis=1, keepdims=True)) for rows, p in one]
+    assert paired_error(metric, targets, np.arange(200), one, same) == pytest.approx(0, abs=1e-12)
+    two = parts(1.5)
+    found = paired_error(metric, targets, np.arange(200), one, two)
+    gaps = []
+    for _ in range(400):
+        rows, seeds = rng.integers(0, 200, 200), rng.integers(0, 3, 3)
+        own = [[float(metric(targets[rows], s[k][1][rows])[0]) for k in seeds] for s in (one, two)]
+        gaps.append(np.mean(own[0]) - np.mean(own[1]))
+    assert found == pytest.approx(np.std(gaps), rel=0.15)
+    pairs = np.arange(200) // 2
+    assert paired_error(metric, targets, pairs, one, two) != found
+    some = [(rows[::2], p[::2]) for rows, p in one], [(rows[::2], p[::2]) for rows, p in two]
+    assert paired_error(metric, targets, np.arange(200), *some) > found
 
 
 def test_a_family_that_is_slow_to_start_reaches_the_full_length(made):
@@ -100,8 +162,9 @@ def test_baselines_and_what_takes_no_steps_are_never_short_and_never_cut(made):
 
 def test_an_undefined_score_is_worst(made):
     search, _, _ = ruled(made, lambda name, rate, share, seed: float("nan") if rate == 3e-3 else 0.2)
-    arms = list(everyone(search).cut)
-    kept = survivors(search, arms, 4, 0.25)
+    arms = [a for a in everyone(search).cut if a.setting == a.candidate % 3]
+    kept = survivors(search, arms, 2, 0.25)
+    assert 0 < len(kept) < len(arms)
     assert all(search.at(a).hyperparameters["learning_rate"] != 3e-3 for a in kept)
 
 
@@ -119,15 +182,15 @@ def test_a_budget_in_trials_and_epochs_is_counted_in_steps(made):
     field = everyone(made)
     assert allow(made, field, "trials=10", 1).steps == 10 * made.fold_count * 60
     assert allow(made, field, "epochs=100", 1).steps == 100  # 40 rows in batches of 32: one step an epoch
-    assert scale(made, field, allow(made, field, "trials=1000", 1)).finalists == 5
+    assert scale(made, field, allow(made, field, "trials=1000", 1)).finalists == 4
 
 
 def test_a_smaller_budget_means_fewer_finalists_then_shorter_fits_then_an_error(made):
     field = everyone(made)
-    whole = search_cost(made, field, 5) + final_cost(made, field, 5)
-    sizes = [scale(made, field, Allowance("x", round(f * whole * 60))) for f in (1.0, 0.75, 0.35)]
+    whole = search_cost(made, field, 4) + final_cost(made, field, 4)
+    sizes = [scale(made, field, Allowance("x", round(f * whole * 60))) for f in (1.0, 0.8, 0.45)]
     assert [s.share for s in sizes] == [1.0, 1.0, 0.5]
-    assert sizes[0].finalists == 5 > sizes[1].finalists >= 1
+    assert sizes[0].finalists == 4 > sizes[1].finalists >= 1
     with pytest.raises(UsageError, match=r"TL-BUDGET-SMALL[\s\S]*trials="):
         scale(made, field, Allowance("trials=1", 200))
 

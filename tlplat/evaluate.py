@@ -185,15 +185,18 @@ def best(ranked: Iterable[R], higher_is_better: bool) -> R:
     return max(ranked, key=order)
 
 
-def judge(standings: Sequence[Standing], higher_is_better: bool) -> Verdict:
+def judge(standings: Sequence[Standing], higher_is_better: bool, chosen: str | None = None) -> Verdict:
     """Choose winner and reference on validation, then compare them on test rows.
+
+    ``chosen``: the transfer that was chosen on validation already; None takes the best.
 
     The level needs no correction for the number of candidates: the test rows had no part in the choice (Cox 1975), and
     the luck of the labelled rows, which had, is counted by the jackknife. A simulation tests both.
     """
     transfers = [s for s in standings if s.transfers]
     others = [s for s in standings if not s.transfers]
-    winner, reference = best(transfers, higher_is_better), best(others, higher_is_better)
+    reference = best(others, higher_is_better)
+    winner = next((s for s in transfers if s.key == chosen), None) or best(transfers, higher_is_better)
     level = 1 - ALPHA
     difference = _gain(winner, reference, level, higher_is_better)
     scratch = next((s for s in others if s.scratch and s.source == winner.source), None)

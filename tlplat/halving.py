@@ -1,13 +1,15 @@
 """Successive halving over strategies and their settings: many short fits, then fewer and longer ones.
 
 Jamieson & Talwalkar 2016, Non-stochastic best arm identification. Every fit of a rung is whole: its schedule ends where
-the fit ends. What is cut is cut on validation scores alone. Three groups are never cut early: what takes no training
-steps (a probe costs nothing), the baselines, and the best of each family.
+the fit ends. What is cut is cut on validation scores alone, a strategy with all its settings: which rate is best
+changes with the length of a fit. Four groups are never cut early: what takes no training steps (a probe costs nothing),
+the baselines, plain fine-tuning, and the best of each family.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +18,17 @@ from tlplat.data.splits import FOLDS
 from tlplat.selection import JACKKNIFE_SEEDS, Arm, Chosen, Job, Search
 from tlplat.trials import Validated
 
-SHORT = ((0.25, 4), (0.5, 2))
-"""The short rungs: the share of a full fit's steps, and how many settings go on for each finalist."""
+SHORT = ((0.25, 2), (0.5, 1))
+"""The short rungs: the share of a full fit's steps, and how many strategies go on for each finalist."""
+PLAIN = "full_ft"
+"""What everybody would do: it sees the full length and all seeds, and others must be clearly better."""
 
 CarryOut = Callable[[Sequence[Job]], None]
 
 
 @dataclass(frozen=True)
 class Rung:
-    """Fits of ``share`` times the full steps, after which ``keep`` settings go on."""
+    """Fits of ``share`` times the full steps, after which ``keep`` strategies go on."""
 
     share: float
     keep: int
@@ -36,7 +40,7 @@ class Field:
 
     Attributes:
         cut: arms of transferring strategies that take training steps: what halving cuts.
-        aside: all other arms: baselines, and what takes no steps.
+        aside: all other arms: baselines, what takes no steps, and plain fine-tuning.
     """
 
     cut: tuple[Arm, ...]
@@ -52,38 +56,47 @@ class Field:
         return len({a.candidate for a in self.cut})
 
 
-def _is_cut(search: Search, arm: Arm) -> bool:
+def trains(search: Search, arm: Arm) -> bool:
+    """Whether it is a transfer that takes training steps, so that more of them may help."""
     candidate = search.candidates[arm.candidate]
     return candidate.transfers and candidate.family != "baseline" and not candidate.free
 
 
-def rungs(arms: int, finalists: int) -> list[Rung]:
+def _is_cut(search: Search, arm: Arm) -> bool:
+    return trains(search, arm) and search.candidates[arm.candidate].name != PLAIN
+
+
+def rungs(strategies: int, finalists: int) -> list[Rung]:
     """The short rungs that are worth their fits: each at least halves what is left."""
     found = []
     for share, times in SHORT:
         keep = times * finalists
-        if 2 * keep <= arms:
+        if 2 * keep <= strategies:
             found.append(Rung(share, keep))
-            arms = keep
+            strategies = keep
     return found
 
 
 def search_cost(search: Search, field: Field, finalists: int) -> float:
-    """Full-length fits that the search takes up to the choice; short ones count by their share."""
-    folds, left = search.fold_count, len(field.cut)
+    """Full-length fits that the search takes up to the choice, at most; short ones count by their share.
+
+    Which strategies go on is not known: those with the most settings might.
+    """
+    folds = search.fold_count
+    settings = sorted(Counter(a.candidate for a in field.cut).values(), reverse=True)
     total = 0.0
-    for rung in rungs(left, finalists):
-        total += left * folds * rung.share
-        left = rung.keep
+    for rung in rungs(len(settings), finalists):
+        total += sum(settings) * folds * rung.share
+        settings = settings[: rung.keep]
     steps = [a for a in field.aside if not search.candidates[a.candidate].free]
     going = min(finalists, field.strategies) + len({a.candidate for a in steps})
-    return total + (left + len(steps)) * folds + going * (len(search.seeds) - 1) * folds
+    return total + (sum(settings) + len(steps)) * folds + going * (len(search.seeds) - 1) * folds
 
 
 def final_cost(search: Search, field: Field, finalists: int) -> float:
     """Full-length fits after the choice: final fits, and the jackknife of winner and scratch."""
-    baselines = {a.candidate for a in field.aside if not search.candidates[a.candidate].free}
-    going = min(finalists, field.strategies) + len(baselines)
+    kept = {a.candidate for a in field.aside if not search.candidates[a.candidate].free}
+    going = min(finalists, field.strategies) + len(kept)
     return going * len(search.seeds) + min(going, 2) * FOLDS * min(JACKKNIFE_SEEDS, len(search.seeds))
 
 
@@ -112,7 +125,7 @@ def climb(search: Search, carry_out: CarryOut, field: Field, finalists: int, sha
     """
     seed, left, account = search.seeds[0], list(field.cut), []
     tried: dict[int, list[Validated]] = {}
-    for rung in rungs(len(left), finalists):
+    for rung in rungs(field.strategies, finalists):
         length = share * rung.share
         carry_out(search.jobs("validate", left, [seed], length))
         going = survivors(search, left, rung.keep, length)
@@ -143,13 +156,16 @@ def climb(search: Search, carry_out: CarryOut, field: Field, finalists: int, sha
 
 
 def survivors(search: Search, arms: Sequence[Arm], keep: int, share: float) -> list[Arm]:
-    """The best arm of each family, then the best of the rest up to ``keep``; in the order given."""
-    ordered = sorted(arms, key=lambda arm: -search.merit(arm, share))
-    first: dict[str, Arm] = {}
-    for arm in ordered:
-        first.setdefault(search.candidates[arm.candidate].family, arm)
-    wanted = [*first.values(), *(a for a in ordered if a not in first.values())][: max(keep, len(first))]
-    return [arm for arm in arms if arm in wanted]
+    """The arms of the best strategy of each family, then of the best of the rest up to ``keep``; in the order given.
+
+    A strategy is as good as its best arm.
+    """
+    ordered = dict.fromkeys(a.candidate for a in sorted(arms, key=lambda arm: -search.merit(arm, share)))
+    first: dict[str, int] = {}
+    for candidate in ordered:
+        first.setdefault(search.candidates[candidate].family, candidate)
+    wanted = [*first.values(), *(c for c in ordered if c not in first.values())][: max(keep, len(first))]
+    return [arm for arm in arms if arm.candidate in wanted]
 
 
 def _note(search: Search, tried: dict[int, list[Validated]], arms: Sequence[Arm], share: float) -> None:
@@ -190,11 +206,18 @@ def _why(
 ) -> str:
     candidate = search.candidates[arm.candidate]
     if arm in going:
+        if candidate.family == "baseline" or candidate.name == PLAIN:
+            return f"{'a baseline' if candidate.family == 'baseline' else 'plain fine-tuning'}: always kept"
         if not _is_cut(search, arm):
-            return "a baseline: always kept" if candidate.family == "baseline" else "takes no training steps: kept"
+            return "takes no training steps: kept"
         if math.isnan(cut):
             return "nobody was cut"
-        return "above the cut" if merits[arm] >= cut else f"the best of the {candidate.family} family"
-    if any(a.candidate == arm.candidate and a in going and merits[a] >= merits[arm] for a in arms):
-        return "another setting of it is better"
+        if merits[arm] >= cut:
+            return "above the cut"
+        above = any(a.candidate == arm.candidate and merits[a] >= cut for a in arms)
+        return "another setting of it is above the cut" if above else f"the best of the {candidate.family} family"
+    other = next((a for a in going if a.candidate == arm.candidate), None)
+    if other is not None:
+        better = merits[other] >= merits[arm]
+        return "another setting of it is better" if better else "not clearly better than its usual setting"
     return "undefined score" if not math.isfinite(merits[arm]) else "below the cut"

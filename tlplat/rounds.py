@@ -11,13 +11,19 @@ from dataclasses import dataclass
 
 from tlplat.allowance import Allowance, scale
 from tlplat.evaluate import best
-from tlplat.halving import CarryOut, Field, Round, climb, final_cost, search_cost
+from tlplat.halving import PLAIN, CarryOut, Field, Round, climb, final_cost, search_cost, trains
 from tlplat.selection import Arm, Chosen, Search
 
 NEIGHBOURS = (1 / 3, 3.0)
 """Factors on the learning rate that a further round tries too, where the rate is searched at all."""
 LONGER = 2
 """Each further round has this many times the steps of the one before, and so many finalists."""
+
+CLEAR = 2.0
+"""Standard errors by which a strategy must be ahead of plain fine-tuning to take its place.
+
+Those that are ahead at all are the best of many on the same few rows, so that one error would be luck too often.
+"""
 
 Unmet = Callable[[Sequence[Chosen]], list[str]]
 """What of the requirements the validation scores of a round do not meet, in words."""
@@ -66,7 +72,7 @@ def seek(
             return sought
         field, share = _further(search, rounds[-1]), LONGER * rounds[-1].share
         cost, closing = search_cost(search, field, LONGER), final_cost(search, field, LONGER)
-        if not field.cut or spent + share * (cost + closing) > fits:
+        if not any(trains(search, a) for a in (*field.cut, *field.aside)) or spent + share * (cost + closing) > fits:
             return sought
         spent += share * cost
         rounds.append(climb(search, carry_out, field, LONGER, share))
@@ -84,9 +90,42 @@ def everyone(search: Search) -> Field:
     return Field.of(search, [a for i in range(len(search.candidates)) for a in search.arms(i)])
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The transfer that a run goes on with.
+
+    Attributes:
+        winner: plain fine-tuning, or who is clearly better on validation; the best on validation where it did not run.
+        rival: who is ahead of the winner, if anybody. ahead: by how much, in the metric. error: its standard error.
+    """
+
+    winner: Chosen
+    rival: Chosen | None = None
+    ahead: float = 0.0
+    error: float = 0.0
+
+
+def choice(search: Search, chosen: Sequence[Chosen]) -> Choice:
+    """Among those better than plain fine-tuning by more than :data:`CLEAR` standard errors the best, else that."""
+    higher = search.bench.task.metrics[0].higher_is_better
+    transfers = [c for c in chosen if c.candidate.transfers]
+    top, plain = best(transfers, higher), [c for c in transfers if c.candidate.name == PLAIN]
+    if not plain or top in plain:
+        return Choice(top)
+    usual = best(plain, higher)
+    sign = 1 if higher else -1
+    gaps = {c.key: sign * (c.validation - usual.validation) for c in transfers}
+    if not math.isfinite(usual.validation):
+        return Choice(top)
+    errors = {c.key: search.error(c.validated, usual.validated) for c in transfers if gaps[c.key] > 0}
+    clear = [c for c in transfers if c.key in errors and not gaps[c.key] <= CLEAR * errors[c.key]]
+    winner = best(clear, higher) if clear else usual
+    return Choice(winner) if winner is top else Choice(winner, top, gaps[top.key], errors[top.key])
+
+
 def leader(search: Search, chosen: Sequence[Chosen]) -> Chosen:
-    """The best transfer on validation."""
-    return best((c for c in chosen if c.candidate.transfers), search.bench.task.metrics[0].higher_is_better)
+    """The transfer that a run goes on with: :func:`choice`'s winner."""
+    return choice(search, chosen).winner
 
 
 def _account(search: Search, rounds: Sequence[Round], unmet: Unmet, spent: float) -> Sought:

@@ -121,7 +121,7 @@ def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
     made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
     write_data(folder, stage.labelled, test, made, stage.target.data_card, stage.quality)
     finalists, searched = _search(folder, stage, seeds, report)
-    verdict = judge([_standing(f) for f in finalists], task.metrics[0].higher_is_better)
+    verdict = judge([_standing(f) for f in finalists], task.metrics[0].higher_is_better, searched["winner"])
     winner = next(f for f in finalists if f.key == verdict.winner)
     result = document(folder, stage, env, finalists, verdict, searched)
     found = evidence(winner.finals, stage.labelled, test, stage.domain.least_count)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tlplat.data.splits import FOLDS
+from tlplat.pairing import OutOfFold, paired_error
 from tlplat.storage import read_json
 from tlplat.trial import Candidate, StrategyCandidate
 from tlplat.trials import Trials, Validated
@@ -135,8 +136,28 @@ class Search(Trials):
         return sign * score if math.isfinite(score) else -math.inf
 
     def best(self, arms: Sequence[Arm], share: float) -> Arm:
-        """The arm of best merit; the first among equals."""
-        return max(arms, key=lambda arm: self.merit(arm, share))
+        """The arm of best merit among one candidate's; its default setting where that is within one standard error.
+
+        The one-standard-error rule (Breiman et al. 1984, section 3.4.3): the best of several rates on a few dozen rows
+        is the luckiest one.
+        """
+        top = max(arms, key=lambda arm: self.merit(arm, share))
+        usual = self.candidates[top.candidate].hyperparameters
+        own = next((arm for arm in arms if self.at(arm).hyperparameters == usual), top)
+        gap = self.merit(top, share) - self.merit(own, share)
+        near = own != top and gap <= self.error(
+            [self.trial(top, self.seeds[0], share)], [self.trial(own, self.seeds[0], share)]
+        )
+        return own if near else top
+
+    def error(self, first: Sequence[Validated], second: Sequence[Validated]) -> float:
+        """Standard error of the difference of two candidates' validation means, over the same seeds."""
+        units, targets = self.labelled.units, self.labelled.targets.numpy()
+        numbers = np.arange(len(targets)) if units is None else units.numpy()
+        parts: list[list[OutOfFold]] = [
+            [(r.numpy(), p) for r, p in (v.out_of_fold for v in s)] for s in (first, second)
+        ]
+        return paired_error(self.bench.task.metrics[0], targets, numbers, *parts)
 
     def key(self, candidate: int) -> str:
         """What report and verdict call the candidate: its name, and its source's where the run has several."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from tlplat.allowance import Allowance
 from tlplat.config import RunConfig, keys
 from tlplat.detail import detail
 from tlplat.evaluate import Estimate, Scores, Verdict
-from tlplat.rounds import Sought, leader
+from tlplat.rounds import Sought, choice, leader
 from tlplat.selection import Chosen, Search
 from tlplat.simultaneous import against
 from tlplat.stage import Stage
@@ -123,6 +124,7 @@ def search_record(search: Search, allowance: Allowance, sought: Sought, stage: S
                 "rungs": list(r.account),
                 "winner": leader(search, r.chosen).key,
                 "validation": leader(search, r.chosen).validation,
+                "ahead": _ahead(search, r.chosen),
                 "unmet": list(unmet),
             }
             for r, unmet in zip(sought.rounds, sought.unmet, strict=True)
@@ -139,6 +141,15 @@ def search_record(search: Search, allowance: Allowance, sought: Sought, stage: S
         "skipped": stage.skipped,
         "winner": leader(search, chosen).key,
     }
+
+
+def _ahead(search: Search, chosen: Sequence[Chosen]) -> dict[str, Any] | None:
+    """Who was ahead of the winner on validation and did not take its place, since it might be luck."""
+    made = choice(search, chosen)
+    if made.rival is None:
+        return None
+    known = {"difference": made.ahead, "error": made.error}
+    return {"candidate": made.rival.key, **{k: v if math.isfinite(v) else None for k, v in known.items()}}
 
 
 def _config(config: RunConfig, origins: Mapping[str, str]) -> dict[str, Any]:

@@ -29,6 +29,14 @@ class RungPart(Part):
     arms: tuple[ArmPart, ...]
 
 
+class AheadPart(Part):
+    """A candidate that was ahead of the winner on validation, not clearly. ``error``: of the difference."""
+
+    candidate: str
+    difference: Number = None
+    error: Number = None
+
+
 class RoundPart(Part):
     """One climb. ``steps``: of a full fit. ``unmet``: requirements that validation did not meet."""
 
@@ -37,6 +45,7 @@ class RoundPart(Part):
     rungs: tuple[RungPart, ...]
     winner: str
     validation: Number = None
+    ahead: AheadPart | None = None
     unmet: tuple[str, ...] = ()
 
 
