@@ -6,6 +6,9 @@ fitted on the same labelled rows: the best of these is picked on half of the dra
 (all halvings, averaged), so that the luck of many equal strategies is no regret. Intervals are Student's over cells.
 
 python bench/selection.py [--draws 4] [--only coding/b-theta] [--trials FOLDER]
+
+Finished runs are kept in results/selection-cells.json and not repeated; one that has lost its "auto" there is searched
+again, with the hindsight that is known.
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ from scipy.stats import t as student
 
 from tlplat.allowance import Allowance, allow
 from tlplat.config import RunConfig
-from tlplat.halving import search_cost
+from tlplat.halving import PLAIN, search_cost
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
-from tlplat.rounds import everyone, leader, seek
+from tlplat.rounds import choice, everyone, seek
 from tlplat.selection import Job, Search
 from tlplat.stage import load_registry, prepare, search_of, seeds_of
 from tlplat.trial import Candidate, Rows
@@ -67,8 +70,11 @@ def registry() -> Registry:
     return load_registry(RunConfig.model_validate({"domain": "genomics"}))
 
 
-def measure(cell: Cell, draw: int, trials: Path) -> dict[str, Any]:
-    """What the search chose on one draw, its test score, and that of every strategy at every rate."""
+def measure(cell: Cell, draw: int, trials: Path, arms: dict[str, float]) -> dict[str, Any]:
+    """What the search chose on one draw, its test score, and that of every strategy at every rate.
+
+    ``arms``: the latter where they are known; they do not depend on the search.
+    """
     config = RunConfig.model_validate(
         {
             "domain": "genomics",
@@ -82,19 +88,11 @@ def measure(cell: Cell, draw: int, trials: Path) -> dict[str, Any]:
     )
     stage = prepare(config, registry(), Reporter())
     search = search_of(stage, trials / f"{cell.name.replace('/', '_')}-{cell.labels}-{draw}", seeds_of(config))
-    begin = time.process_time()
     chosen = choose(search, allow(search, everyone(search), None, 1))
-    searched, begin = time.process_time() - begin, time.process_time()
-    arms = {}
-    for candidate in stage.candidates:
-        if candidate.transfers or candidate.name == "scratch":
-            for setting in candidate.settings():
-                arms[called(setting)] = fitted(search, setting)
-    return {
-        **chosen,
-        "arms": arms,
-        "cpu_seconds": {"search": round(searched, 1), "hindsight": round(time.process_time() - begin, 1)},
-    }
+    if not arms:
+        compared = [c for c in stage.candidates if c.transfers or c.name == "scratch"]
+        arms = {called(setting): fitted(search, setting) for c in compared for setting in c.settings()}
+    return {**chosen, "arms": arms}
 
 
 def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
@@ -105,12 +103,15 @@ def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
             search.do(job)
 
     sought = seek(search, carry_out, allowance, lambda chosen: [])
-    winner = leader(search, sought.final.chosen)
+    made = choice(search, sought.final.chosen)
+    winner, plain = made.winner, next(c for c in sought.final.chosen if c.candidate.name == PLAIN)
     metric = search.bench.task.metrics[0].name
     return {
         "winner": called(winner.candidate),
+        "ahead": made.rival and [called(made.rival.candidate), made.ahead, made.error],
         "auto": [search.finish(v).record["test"][metric] for v in winner.validated],
         "validation": {called(c.candidate): c.validation for c in sought.final.chosen},
+        "errors": {called(c.candidate): search.error(c.validated, plain.validated) for c in sought.final.chosen},
         "finalists": sought.final.finalists,
         "fits": round(search_cost(search, everyone(search), sought.final.finalists)),
     }
@@ -197,17 +198,23 @@ def main() -> None:
     torch.set_num_threads(1)
     about: dict[str, Any] = {**machine(), "seeds a run": RunConfig.model_fields["seeds"].default}
     cells = RESULTS / f"{options.name}-cells.json"
-    done = json.loads(cells.read_text(encoding="utf-8")) if cells.exists() else []
+    kept: list[dict[str, Any]] = json.loads(cells.read_text(encoding="utf-8")) if cells.exists() else []
+    done = {(d["cell"], d["labels"], d["draw"]): d for d in kept}
     for draw, cell in itertools.product(range(options.draws), CELLS):
-        where = {"cell": cell.name, "labels": cell.labels, "draw": draw}
-        if not cell.name.startswith(options.only or "") or any(where.items() <= d.items() for d in done):
+        where = (cell.name, cell.labels, draw)
+        known = done.get(where, {})
+        if not cell.name.startswith(options.only or "") or "auto" in known:
             continue
+        begin = time.process_time()
         with tempfile.TemporaryDirectory() as scratch:
-            done.append({**where, **measure(cell, draw, options.trials or Path(scratch))})
-        cells.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-        best = max(done[-1]["arms"].items(), key=lambda pair: pair[1])
-        print(where, done[-1]["winner"], np.mean(done[-1]["auto"]).round(4), best, done[-1]["cpu_seconds"], flush=True)
-    tell(options.name, done, {**about, "runs": len(done)})
+            found = measure(cell, draw, options.trials or Path(scratch), known.get("arms", {}))
+        done[where] = {"cell": cell.name, "labels": cell.labels, "draw": draw, **found}
+        cells.write_text(json.dumps(list(done.values()), indent=1) + "\n", encoding="utf-8")
+        best = max(found["arms"].items(), key=lambda pair: pair[1])
+        seconds = round(time.process_time() - begin)
+        print(where, found["winner"], np.mean(found["auto"]).round(4), found["ahead"], best, seconds, "s", flush=True)
+    whole = [d for d in done.values() if "auto" in d]
+    tell(options.name, whole, {**about, "runs": len(whole)})
 
 
 if __name__ == "__main__":
