@@ -108,6 +108,12 @@ def test_plain_fine_tuning_keeps_its_place_unless_another_is_clearly_better(made
         assert (made_choice.winner.key, made_choice.rival and made_choice.rival.key) == (winner, rival)
     object.__setattr__(search, "error", lambda first, second: 0.02)
     assert choice(search, chosen).ahead == pytest.approx(0.03)
+    level = [
+        dataclasses.replace(c, validated=tuple(_Trial(c.candidate, 0, 1.0, 0.8) for _ in range(3))) for c in chosen
+    ]
+    cheap = [c for c in level if c.key in ("full_ft", "zero_shot")]
+    cheap[1].validated[0].record["trained_parameters"] = 0
+    assert choice(search, cheap).winner.key == "zero_shot", "equal to the last digit: the cheaper one"
     without = [c for c in chosen if c.key != "full_ft"]
     assert choice(search, without).winner.key == "lora"
 

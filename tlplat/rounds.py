@@ -115,7 +115,7 @@ def choice(search: Search, chosen: Sequence[Chosen]) -> Choice:
     usual = best(plain, higher)
     sign = 1 if higher else -1
     gaps = {c.key: sign * (c.validation - usual.validation) for c in transfers}
-    if not math.isfinite(usual.validation):
+    if not math.isfinite(usual.validation) or gaps[top.key] == 0:  # equal to the last digit: the cheaper one
         return Choice(top)
     errors = {c.key: search.error(c.validated, usual.validated) for c in transfers if gaps[c.key] > 0}
     clear = [c for c in transfers if c.key in errors and not gaps[c.key] <= CLEAR * errors[c.key]]
