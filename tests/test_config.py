@@ -49,6 +49,7 @@ def test_it_is_frozen_and_closed():
         {"train": {"epochs": float("nan")}},
         {"train": {"learning_rate": float("inf")}},
         {"train": {"precision": "float16"}},
+        {"features": {"dtype": "bf16"}},
         {"data": {"path": 3}},
     ],
 )

@@ -1,8 +1,11 @@
 import torch
+from torch.nn.utils.fusion import fuse_linear_bn_weights
 
 from tlplat.cache import TensorCache
 from tlplat.data.examples import TensorInputs
-from tlplat.features import FeatureStore, apply_in_batches
+from tlplat.features import FeatureStore, apply_in_batches, frozen_features
+from tlplat.model import Tail
+from tlplat.ops import FrozenBlock
 from tlplat.testing.workbench import toybench
 
 
@@ -70,3 +73,50 @@ def test_extraction_does_not_disturb_training_modes(registry):
     before = {n: m.training for n, m in model.named_modules()}
     apply_in_batches(model, model, bench.target.test.inputs)
     assert {n: m.training for n, m in model.named_modules()} == before
+
+
+def fused_toy(toy):
+    class Fused(toy.ToyNet):
+        """The toy network, which ends in a dense layer, a batch norm that folds into it, and ReLU."""
+
+        def tail(self):
+            linear, norm = list(self.blocks.values())[-1][:2]
+            moments = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+            weight, bias = fuse_linear_bn_weights(linear.weight, linear.bias, *moments)
+            return Tail(
+                lambda batch: (self.before_last(batch), None), FrozenBlock(weight.detach(), bias.detach(), "relu")
+            )
+
+    return Fused
+
+
+def test_a_fused_tail_gives_the_modules_features(registry, toy, monkeypatch):
+    bench = toybench(registry)
+    plain = bench.source.build(registry).eval()
+    fused = fused_toy(toy)()
+    fused.load_state_dict(plain.state_dict())
+    fused.train()
+    monkeypatch.setattr(fused, "forward", None)
+    inputs = bench.target.test.inputs
+    z = frozen_features(fused, inputs)
+    assert fused.training
+    torch.testing.assert_close(z, apply_in_batches(plain, plain, inputs), rtol=0, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(plain.before_last(inputs.tensor[:5]), plain.depth_features(inputs.tensor[:5])[-2])
+
+
+def test_bfloat16_features_are_an_entry_of_their_own_at_half_the_size(registry, tmp_path):
+    bench, inputs = toybench(registry), toybench(registry).target.test.inputs
+    full = store(registry, tmp_path, [])
+    half = FeatureStore(TensorCache(tmp_path, print), registry, dtype=torch.bfloat16)
+    z, rounded = full.features(bench.source, inputs), half.features(bench.source, inputs)
+    assert rounded.dtype == torch.float32
+    assert torch.equal(rounded, z.bfloat16().float())
+    assert not torch.equal(rounded, z)
+    small, large = sorted(path.stat().st_size for path in entries(tmp_path))
+    assert large - small == 2 * z.numel()
+    assert torch.equal(
+        FeatureStore(TensorCache(tmp_path, print), registry, dtype=torch.bfloat16).features(bench.source, inputs),
+        rounded,
+    )
+    assert len(entries(tmp_path)) == 2

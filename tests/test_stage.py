@@ -71,3 +71,10 @@ def test_source_rows_are_read_only_where_a_strategy_would_use_them(toy, monkeypa
     monkeypatch.setattr(LinearProbe, "uses", frozenset({"source_rows"}))
     assert len(staged(toy)[1].views[0].source_rows) == 500
     assert staged(toy, options={"lend_source": False})[1].views[0].source_rows is None
+
+
+def test_features_are_kept_as_configured(toy):
+    for options, dtype in (({}, torch.float32), ({"features": {"dtype": "bfloat16"}}, torch.bfloat16)):
+        config, stage = staged(toy, **options)
+        assert stage.bench.store.dtype == dtype
+        assert config.features.dtype in str(dtype)

@@ -86,6 +86,14 @@ class TrainOptions(Table):
     )
 
 
+class FeatureOptions(Table):
+    """[features]: the cache of frozen features."""
+
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="kept in: bfloat16 takes half the memory and disk, and rounds to three digits"
+    )
+
+
 class DataTable(Table):
     """[data]: the user's own data; without a path the domain runs its demo."""
 
@@ -144,10 +152,11 @@ class RunConfig(Table):
     )
     data: DataTable = DataTable()
     train: TrainOptions = TrainOptions()
+    features: FeatureOptions = FeatureOptions()
     options: dict[str, Any] = Field(default_factory=dict, description="the domain's own options")
 
 
-TABLES: Mapping[str, type[Table]] = {"data": DataTable, "train": TrainOptions}
+TABLES: Mapping[str, type[Table]] = {"data": DataTable, "train": TrainOptions, "features": FeatureOptions}
 
 
 def keys() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tlplat.batches import no_memory, out_of_memory
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Batch, Examples, Inputs, state_digest, to_device
 from tlplat.model import Backbone, SourceModel, model_device
+from tlplat.ops import extract_features
 from tlplat.plan import json_hash
 from tlplat.registry import Registry
 from tlplat.tasks.base import Task
@@ -61,24 +62,41 @@ def conclude(task: Task, model: nn.Module, train: Examples) -> Task:
     return task.concluded(apply_in_batches(model, model, train.inputs), train.targets)
 
 
+def frozen_features(backbone: Backbone, inputs: Inputs) -> Tensor:
+    """(n, feature_dim) float32 features in eval mode on the CPU, through the fused last block where there is one."""
+    tail = backbone.tail()
+    if tail is None:
+        return apply_in_batches(backbone, backbone, inputs)
+
+    def fused(batch: Batch) -> Tensor:
+        x, mask = tail.body(batch)
+        return extract_features(x, tail.block, mask=mask)
+
+    return apply_in_batches(fused, backbone, inputs)
+
+
 @dataclass
 class FeatureStore:
     """Features of frozen sources, in memory for this run and on disk by content.
 
     The key covers the weights, the backbone's code version, preprocessing, layer and pooling, dtype and the rows'
     content, so a changed input is a miss and never a stale hit.
+
+    Attributes:
+        dtype: features are kept in: float32, or bfloat16 for half the memory and disk and three digits.
     """
 
     cache: TensorCache
     registry: Registry
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
     _memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _digests: dict[int, tuple[object, str]] = field(default_factory=dict)
     _models: dict[str, Backbone] = field(default_factory=dict)
 
     def features(self, source: SourceModel, inputs: Inputs) -> Tensor:
         """(n, feature_dim) float32 features of the source's frozen backbone."""
-        return self._get(source, inputs, "last", lambda b: {"z": apply_in_batches(b, b, inputs)})["z"]
+        return self._get(source, inputs, "last", lambda b: {"z": frozen_features(b, inputs)})["z"]
 
     def depths(self, source: SourceModel, inputs: Inputs) -> list[Tensor]:
         """Pooled features after every block, (n, block_dims[i]) float32 each."""
@@ -106,15 +124,17 @@ class FeatureStore:
                 "backbone": [source.base.name, dict(source.base.args), backbone.code_version],
                 "preprocess": dict(source.preprocess),
                 "layer": layer,
-                "dtype": "float32",
+                "dtype": str(self.dtype).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
                 "rows": self._digest(inputs, inputs.digest),
             },
             length=64,
         )
         if key not in self._memory:
-            self._memory[key] = self.cache.get_or_compute("features", key, lambda: dict(compute(backbone)))
-        return self._memory[key]
+            self._memory[key] = self.cache.get_or_compute(
+                "features", key, lambda: {name: z.to(self.dtype) for name, z in compute(backbone).items()}
+            )
+        return {name: z.float() for name, z in self._memory[key].items()}
 
     def _weights(self, source: SourceModel) -> str:
         return self._digest(source, lambda: state_digest(source.state))

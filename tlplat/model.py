@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,22 @@ from tlplat.plan import Ref
 from tlplat.pretext import Pretext
 from tlplat.probing import known_units
 from tlplat.registry import Registry
+
+if TYPE_CHECKING:
+    from tlplat.ops import FrozenBlock
+
+
+@dataclass(frozen=True)
+class Tail:
+    """How a frozen backbone ends, for an extraction that fuses its last block and its pooling.
+
+    Attributes:
+        body: a batch as the block's input: x (rows, k) or (rows, tokens, k), and a mask (rows, tokens) or None.
+        block: what turns x into the features, :class:`tlplat.ops.FrozenBlock`.
+    """
+
+    body: Callable[[Batch], tuple[Tensor, Tensor | None]]
+    block: FrozenBlock
 
 
 class Backbone(nn.Module, ABC):
@@ -64,6 +80,21 @@ class Backbone(nn.Module, ABC):
     def pretext(self) -> Pretext | None:
         """A self-supervised task with fresh layers of its own, for continued pretraining; None: it offers none."""
         return None
+
+    def tail(self) -> Tail | None:
+        """The same forward in eval mode with its last block and pooling fused, where the backbone ends in such a block.
+
+        Features agree with those of :meth:`forward` to rounding. None, the default, is always right: then the modules
+        run. The block's tensors are detached.
+        """
+        return None
+
+    def before_last(self, batch: Batch) -> Tensor:
+        """The representation that the last block receives."""
+        hidden = self.embed(batch)
+        for block in list(self.blocks.values())[:-1]:
+            hidden = block(hidden)
+        return hidden
 
     def depth_features(self, batch: Batch) -> list[Tensor]:
         """Pooled features after every block: len(blocks) tensors (rows, block_dims[i])."""

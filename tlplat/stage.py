@@ -189,7 +189,8 @@ def _opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) 
     data = DataOptions(**config.data.model_dump())
     if data.path is not None:
         domain.check(options, data, context)
-    store = FeatureStore(context.tensors, registry, torch.device(config.device))
+    dtype = torch.bfloat16 if config.features.dtype == "bfloat16" else torch.float32
+    store = FeatureStore(context.tensors, registry, torch.device(config.device), dtype)
     return Sourcing(config, domain, options, data, context), store
 
 

@@ -56,9 +56,8 @@ def softmax_head_loss(
     check_loss(len(z), num_classes, class_weight, sample_weight, label_smoothing, reduction)
     options = RowLoss(class_weight, label_smoothing, ignore_index)
     native = choose(impl, z)
-    if not torch.compiler.is_compiling() and not (
-        native and z.device.type == "cpu"
-    ):  # the native CPU op looks at labels on its way
+    looks = native and z.device.type == "cpu"  # the native CPU op looks at labels on its way
+    if not looks and not torch.compiler.is_compiling():
         checks.once(y, (num_classes, ignore_index), lambda: checks.label_range(y, num_classes, ignore_index))
         if reduction == "mean":
             checks.once(y, ignore_index, lambda: checks.kept_rows(y, ignore_index))

@@ -9,9 +9,11 @@ from tlplat_genomics.backbone import StrandedCnn, StridedConv, complement
 from tlplat_genomics.codon import CodonFrames, codon_frequencies
 from tlplat_genomics.normed import NormedCnn, SequenceNorm
 from tlplat_genomics.tiara import TiaraNet
+from torch import nn
 from torch.nn import functional as F
 
 from tlplat.model import BackboneInfo
+from tlplat.ops import extract_features
 
 CASES = [
     (StrandedCnn, {}),
@@ -48,6 +50,29 @@ def test_contract(factory, args, backbones):
     assert torch.equal(depths[-1], features)
     features.sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in backbone.parameters())
+
+
+@pytest.mark.parametrize(("factory", "args"), CASES)
+def test_the_fused_last_block_gives_the_modules_features(factory, args):
+    backbone = factory(**args).eval()
+    tail = backbone.tail()
+    assert (tail is None) == (factory in (NormedCnn, CodonFrames))
+    if tail is None:
+        return
+    batch = tokens(300, 100, most=5)
+    with torch.no_grad():
+        x, mask = tail.body(batch)
+        fused = extract_features(x, tail.block, mask=mask)
+        torch.testing.assert_close(fused, backbone(batch), rtol=0, atol=1e-5)
+
+
+def test_a_last_block_with_another_layer_in_its_place_is_not_fused():
+    for backbone in (StrandedCnn(), TiaraNet(k=3, hidden=8, width=4)):
+        name, last = list(backbone.blocks.items())[-1]
+        last.linear = nn.Sequential(last.linear)
+        assert backbone.tail() is None
+        backbone.blocks[name] = nn.Identity()
+        assert backbone.tail() is None
 
 
 @pytest.mark.parametrize(("factory", "args"), CASES)

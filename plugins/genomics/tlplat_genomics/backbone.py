@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlplat.data.examples import Batch
-from tlplat.model import Backbone
+from tlplat.model import Backbone, Tail
+from tlplat.ops import FrozenBlock
 from tlplat_genomics.masked import MaskedBases
 from tlplat_genomics.sequence import OTHER
 
@@ -84,6 +85,17 @@ class StrandedCnn(Backbone):
         if hidden.ndim == 4:
             hidden = binned_mean(hidden, min(self.bins, 5)).flatten(2)
         return hidden.mean(dim=1)
+
+    def tail(self) -> Tail | None:
+        """The dense layer, and the mean over strands as that over tokens; none where another module took its place."""
+        last = list(self.blocks.values())[-1]
+        if not isinstance(last, BinnedDense) or type(last.linear) is not nn.Linear:
+            return None
+
+        def body(batch: Batch) -> tuple[Tensor, None]:
+            return binned_mean(self.before_last(batch), last.bins).flatten(2), None
+
+        return Tail(body, FrozenBlock(last.linear.weight.detach(), last.linear.bias.detach(), "relu", pool="mean"))
 
     @property
     def block_dims(self) -> tuple[int, ...]:

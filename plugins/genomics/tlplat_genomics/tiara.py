@@ -13,7 +13,8 @@ from tlplat.assets import fetch_all
 from tlplat.data.examples import Batch, state_digest
 from tlplat.domain import DomainContext
 from tlplat.errors import ModelError
-from tlplat.model import Backbone, SourceModel
+from tlplat.model import Backbone, SourceModel, Tail
+from tlplat.ops import FrozenBlock
 from tlplat.plan import Ref
 from tlplat.tasks.classification import Classification
 from tlplat_genomics.assets import TIARA_CITATION, TIARA_IDF, TIARA_WEIGHTS
@@ -59,6 +60,14 @@ class TiaraNet(Backbone):
 
     def pool(self, hidden: Tensor) -> Tensor:
         return hidden
+
+    def tail(self) -> Tail | None:
+        """The second layer; none where another module took its place."""
+        last = list(self.blocks.values())[-1]
+        if not isinstance(last, DenseRelu) or type(last.linear) is not nn.Linear:
+            return None
+        block = FrozenBlock(last.linear.weight.detach(), last.linear.bias.detach(), "relu")
+        return Tail(lambda batch: (self.before_last(batch), None), block)
 
     @property
     def block_dims(self) -> tuple[int, ...]:
