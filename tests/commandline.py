@@ -44,7 +44,7 @@ class Outcome:
 
 def checked(outcome: Outcome) -> Outcome:
     """What holds for every command: no traceback; an error has its shape and a fix; success prints no error."""
-    assert "Traceback" not in outcome.err
+    assert "Traceback" not in outcome.err, outcome.err
     if outcome.code == 0:
         assert not outcome.error, outcome.err
     elif outcome.code != 141:

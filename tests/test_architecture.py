@@ -13,7 +13,7 @@ FILES = sorted(CORE.rglob("*.py"))
 
 LAYERS = [
     {"errors", "__init__"},
-    {"registry", "progress", "disk", "manifest", "tensorfile", "storage", "hookspecs"},
+    {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "storage", "hookspecs"},
     {
         "data.examples",
         "data.order",

@@ -63,6 +63,7 @@ def test_helpers_share_the_jobs_and_end_with_the_crew(staged):
 
     with pytest.MonkeyPatch.context() as patch, Crew(folder, search, 2, print) as crew:
         patch.setattr(type(search), "do", slowly)
+        crew.hire(1)
         crew.run(first_jobs(search))
         helper = crew.helpers[0].process
     assert all(search.is_done(job) for job in first_jobs(search))

@@ -94,7 +94,7 @@ for value, said in RETURNS.items():
     BROKEN[f"returns {value}"] = (X.replace("[Mine]", value), "TL-PLUGIN-CONTRACT", [said, "expected", "other-x 1.0"])
 STATE = {
     "the working directory": "import os; os.chdir('/')",
-    "signal handlers": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "signal handlers": "import signal; signal.signal(signal.SIGINT, lambda *_: None)",
     "logging of the root logger": "import logging; logging.getLogger().addHandler(logging.NullHandler())",
     "torch's default dtype": "import torch; torch.set_default_dtype(torch.float64)",
     "torch's thread count": "import torch; torch.set_num_threads(2)",

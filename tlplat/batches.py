@@ -10,7 +10,7 @@ from torch import Tensor
 from tlplat.data.examples import Batch, Examples, to_device
 from tlplat.data.order import RowOrder
 from tlplat.edits import Behaviour
-from tlplat.errors import ResourceError
+from tlplat.memory import no_memory, out_of_memory
 from tlplat.model import TransferModel, model_device
 from tlplat.tasks.base import Task
 
@@ -94,21 +94,3 @@ def seed_default(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """An allocation that failed, on the CPU or a device."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text
-
-
-def no_memory(rows: int, unit: str) -> ResourceError:
-    """The error of ``rows`` that cannot be made fewer, for a loss over each ``row`` or over the ``set``."""
-    what = "a loss over a set, which cannot be split" if unit == "set" else "a batch of 1 row"
-    return ResourceError(
-        "TL-OOM",
-        f"{what} does not fit into memory ({rows} rows at once)",
-        fix="shorten or shrink the inputs, choose a smaller source model, or use a machine with more memory",
-    )

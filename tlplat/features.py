@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tlplat.batches import no_memory, out_of_memory
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Batch, Examples, Inputs, state_digest, to_device
+from tlplat.memory import no_memory, out_of_memory
 from tlplat.model import Backbone, SourceModel, model_device
 from tlplat.ops import extract_features
 from tlplat.plan import json_hash

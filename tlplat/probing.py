@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tlplat.data.examples import Batch, to_device
+from tlplat.memory import no_memory, out_of_memory
 from tlplat.units import Reader, Units, copies, scale_columns, select, shares
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -41,11 +42,20 @@ def find_units(network: nn.Module, example: Batch) -> tuple[Units, ...]:
     Args:
         network: called with ``example`` in eval mode; left as it was. Layers in groups, and those whose outputs
             reach the result or are added to something else, are passed over.
+
+    Raises:
+        ResourceError: TL-OOM, the example's few rows do not fit into memory.
     """
-    with torch.no_grad(), _evaluating(network):
-        probe = _Probe(network, example)
-        found = [units for name in probe.layers if (units := probe.units({name})) is not None]
-        return tuple(units for units in found if _copied_is_same(network, units, example))
+    try:
+        with torch.no_grad(), _evaluating(network):
+            probe = _Probe(network, example)
+            found = [units for name in probe.layers if (units := probe.units({name})) is not None]
+            return tuple(units for units in found if _copied_is_same(network, units, example))
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        rows = example if isinstance(example, Tensor) else next(iter(example.values()))
+        raise no_memory(len(rows), "row") from error
 
 
 def units_of(network: nn.Module, layers: Collection[str], example: Batch) -> Units | None:

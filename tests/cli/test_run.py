@@ -47,7 +47,7 @@ def test_the_resolved_configuration_is_kept(finished):
     config = from_toml(finished[0] / "config.toml")
     assert config.seed == 7
     assert config.labels == 40
-    assert config.options == {"shift": 0.5, "size": "small"}
+    assert config.options == {"shift": 0.5, "size": "small", "lend_source": True, "unlabeled": True}
     assert config.out == finished[0]
     assert config.data.path == finished[0].parent / "d\udcff"
 
@@ -79,9 +79,10 @@ def test_predict_streams_csv(tlplat, toy, finished, data):
     assert outcome.code == 0
     rows = list(csv.DictReader(io.StringIO(outcome.out)))
     assert [row["id"] for row in rows] == ["0", "1", "2", "3", "4"]
-    assert list(rows[0]) == ["id", "prediction", "p(in)", "p(out)"]
+    assert list(rows[0]) == ["id", "prediction", "p(in)", "p(out)", "calibrated(in)", "calibrated(out)"]
     for row in rows:
-        assert float(row["p(in)"]) + float(row["p(out)"]) == pytest.approx(1, abs=1e-5)
+        for kind in ("p", "calibrated"):
+            assert float(row[f"{kind}(in)"]) + float(row[f"{kind}(out)"]) == pytest.approx(1, abs=1e-5)
         assert row["prediction"] == max(("in", "out"), key=lambda label: float(row[f"p({label})"]))
 
 
@@ -152,7 +153,8 @@ class TestRun:
         assert (config["threads"], origins["threads"]) == (1, "--set")
         assert (config["seed"], origins["seed"]) == (5, "flag --seed")
         assert (config["labels"], origins["labels"]) == (40, "domain toy")
-        assert (config["options"], origins["options.size"]) == ({"shift": 1.0, "size": "large"}, "flag --size")
+        assert config["options"] == {"shift": 1.0, "size": "large", "lend_source": True, "unlabeled": True}
+        assert origins["options.size"] == "flag --size"
         assert (config["train"]["batch_size"], origins["train.batch_size"]) == (32, "default")
 
     def test_dry_run_shows_values_origins_and_plans(self, tlplat):

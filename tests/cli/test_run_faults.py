@@ -85,7 +85,7 @@ def test_memory_that_runs_out(toy, site, process, megabytes, code):
     assert outcome.code == code, outcome.err
     if code:
         assert outcome.document["error"]["code"] == "TL-OOM"
-        assert "1 row" in outcome.err
+        assert "rows does not fit into memory" in outcome.err
     else:
         assert "rows computed at once go from batch 30 ->" in outcome.err
         assert "the effective batch stays 30" in outcome.err
