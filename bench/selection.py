@@ -38,6 +38,7 @@ from tlplat.registry import Registry
 from tlplat.rounds import choice, everyone, seek
 from tlplat.selection import Job, Search
 from tlplat.stage import load_registry, prepare, search_of, seeds_of
+from tlplat.storage import read_json
 from tlplat.trial import Candidate, Rows
 
 ALWAYS = ("full_ft", "linear_probe", "zero_shot")
@@ -102,7 +103,10 @@ def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
         for job in jobs:
             search.do(job)
 
+    fresh, begin = not search.folder.exists(), time.monotonic()
     sought = seek(search, carry_out, allowance, lambda chosen: [])
+    wall = time.monotonic() - begin
+    fits = sum(sum(read_json(p).values()) for p in search.folder.glob("**/timing.json"))
     made = choice(search, sought.final.chosen)
     winner, plain = made.winner, next(c for c in sought.final.chosen if c.candidate.name == PLAIN)
     metric = search.bench.task.metrics[0].name
@@ -113,6 +117,7 @@ def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
         "validation": {called(c.candidate): c.validation for c in sought.final.chosen},
         "errors": {called(c.candidate): search.error(c.validated, plain.validated) for c in sought.final.chosen},
         "finalists": sought.final.finalists,
+        "search over its trials": round(wall / fits, 3) if fresh else None,
         "fits": round(search_cost(search, everyone(search), sought.final.finalists)),
     }
 
@@ -214,7 +219,9 @@ def main() -> None:
         seconds = round(time.process_time() - begin)
         print(where, found["winner"], np.mean(found["auto"]).round(4), found["ahead"], best, seconds, "s", flush=True)
     whole = [d for d in done.values() if "auto" in d]
-    tell(options.name, whole, {**about, "runs": len(whole)})
+    ratios = [d["search over its trials"] for d in whole if d.get("search over its trials")]
+    spent = f"{np.median(ratios):.2f} (median), {max(ratios):.2f} (most)" if ratios else "not measured"
+    tell(options.name, whole, {**about, "runs": len(whole), "time of a search over that of its trials": spent})
 
 
 if __name__ == "__main__":
