@@ -1,18 +1,24 @@
 """Do useless sources pass for a help? Sources with shuffled labels and with random weights, one run a draw of labels.
 
-python bench/planted.py [--runs 40] [--kind shuffled|random]
+python bench/planted.py [--runs 40] [--kind shuffled|random] [--strategies auto --name planted-auto --seeds 5]
+
+Finished runs are kept in results/<name>-runs.json and not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
+import json
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from machine import machine, publish
+from machine import RESULTS, machine, publish
 from scipy.stats import binomtest
 
 from tlplat.config import RunConfig, to_toml
@@ -78,34 +84,44 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kind", choices=["shuffled", "random"])
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
+    parser.add_argument("--name", default="planted")
     options = parser.parse_args()
-    about = {**machine(), "runs": options.runs, "seeds": options.seeds, "strategies": ", ".join(STRATEGIES)}
-    rows = []
-    for kind in [options.kind] if options.kind else ["shuffled", "random"]:
-        outcomes = Counter(planted(kind, draw, options.seeds) for draw in range(options.runs))
-        helps = outcomes["helps"]
-        bound = binomtest(helps, options.runs).proportion_ci(method="exact")
-        rows.append(
-            {
-                "source": kind,
-                "runs": options.runs,
-                **{k: outcomes[k] for k in ("helps", "ties", "hurts")},
-                "rate of helps": f"{helps / options.runs:.3f} [{bound.low:.3f}, {bound.high:.3f}]",
-                "above nominal": bool(binomtest(helps, options.runs, NOMINAL, alternative="greater").pvalue < 0.05),
-            }
-        )
+    about = {**machine(), "seeds": options.seeds, "strategies": ", ".join(options.strategies)}
+    kinds = [options.kind] if options.kind else ["shuffled", "random"]
+    known = RESULTS / f"{options.name}-runs.json"
+    done: dict[str, str] = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
+    for draw, kind in itertools.product(range(options.runs), kinds):
+        if f"{kind} {draw}" not in done:
+            done[f"{kind} {draw}"] = planted(kind, draw, options.seeds, options.strategies)
+            known.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
     columns = ["source", "runs", "helps", "ties", "hurts", "rate of helps", "above nominal"]
-    publish("planted", "Useless sources: start-site, S. aureus, 64 labels", columns, rows, about)
+    title = "Useless sources: start-site, S. aureus, 64 labels"
+    publish(options.name, title, columns, [counted(kind, done) for kind in kinds], about)
 
 
-def planted(kind: str, draw: int, seeds: int) -> str:
+def counted(kind: str, done: dict[str, str]) -> dict[str, Any]:
+    """Outcomes of a kind's runs, and whether there are more helps than the nominal rate allows."""
+    outcomes = Counter(outcome for run, outcome in done.items() if run.split()[0] == kind)
+    helps, runs = outcomes["helps"], outcomes.total()
+    bound = binomtest(helps, runs).proportion_ci(method="exact")
+    return {
+        "source": kind,
+        "runs": runs,
+        **{k: outcomes[k] for k in ("helps", "ties", "hurts")},
+        "rate of helps": f"{helps / runs:.3f} [{bound.low:.3f}, {bound.high:.3f}]",
+        "above nominal": bool(binomtest(helps, runs, NOMINAL, alternative="greater").pvalue < 0.05),
+    }
+
+
+def planted(kind: str, draw: int, seeds: int, strategies: Sequence[str]) -> str:
     """The verdict's outcome of one run with a planted source."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         config = RunConfig.model_validate(
             {
                 "domain": "genomics",
-                "strategies": STRATEGIES,
+                "strategies": strategies,
                 "data_seed": draw,
                 "seeds": seeds,
                 "threads": 1,
