@@ -132,7 +132,7 @@ def test_the_order_of_the_table_and_its_marks(trees):
         next(r.all("span")).text: [n.text for n in r.all("span") if "tag" in n.attributes["class"].split()]
         for r in rows
     }
-    assert tags["l2sp"] == ["best with transfer", "use this"]
+    assert tags["l2sp"] == ["chosen with transfer", "use this"]
     assert tags["one-hot logistic regression"] == ["best without"]
     assert {r.attributes["class"].split()[0] for r in rows} == {"transfer", "baseline"}
 

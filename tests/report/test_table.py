@@ -70,3 +70,14 @@ def test_markup_in_names_is_text():
     document = sample.sample()
     document["candidates"][0]["title"] = "[red]x[/red]"
     assert "[red]x[/red]" in printed(document, 100)
+
+
+def test_who_was_ahead_by_luck_is_told():
+    document = sample.sample()
+    ahead = {"candidate": "lp_ft", "difference": 0.0089, "error": 0.0184}
+    made = {"steps": 60, "finalists": 2, "rungs": [], "winner": "full_ft", "ahead": ahead}
+    document["search"] = {"rounds": [made], "round": 0}
+    told = "lp_ft was ahead of full_ft on validation by 0.009 (standard error 0.018): not clearly, so it did not win."
+    assert told in " ".join(printed(document).split())
+    made["ahead"] = None
+    assert "was ahead" not in printed(document)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlplat.report.document import ComparisonPart, Report, by_key
-from tlplat.report.words import MetricWords, called, metric_words, points, points_interval
+from tlplat.report.words import MetricWords, called, metric_words, points, points_interval, score
 
 
 def undefined(report: Report) -> bool:
@@ -117,3 +117,13 @@ def _apart(difference: float, bounds: Sequence[float | None], words: MetricWords
     """A distance without sign, and its interval turned the same way."""
     sign = 1 if difference >= 0 else -1
     return points(sign * difference, words), points_interval(bounds, words, sign)
+
+
+def ahead(report: Report) -> str:
+    """Who was ahead of the winner on validation without taking its place, in a sentence; empty where nobody was."""
+    search = report.search
+    if not search.rounds or (rival := search.rounds[search.round].ahead) is None:
+        return ""
+    by, error = score(rival.difference), score(rival.error)
+    lead = f"{rival.candidate} was ahead of {search.rounds[search.round].winner} on validation by {by}"
+    return f"{lead} (standard error {error}): not clearly, so it did not win."

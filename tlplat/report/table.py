@@ -33,12 +33,14 @@ def print_table(document: Report | Mapping[str, Any], console: Console) -> None:
     console.print(_line(report.task.title, console, "bold"))
     console.print(_table(report, console))
     if report.verdict:
-        console.print(_line("* best with transfer   o best without, both by validation", console, "dim"))
+        console.print(_line("* chosen with transfer   o best without, both by validation", console, "dim"))
     style = STYLES[report.verdict.outcome] if report.verdict else "bold"
     console.print(_line(findings.verdict_sentence(report), console, style))
     for sentence in (findings.advice(report), *findings.remarks(report)):
         if sentence:
             console.print(_line(sentence, console))
+    if sentence := findings.ahead(report):
+        console.print(_line(sentence, console, "dim"))
     cut = dropped(report.search, report.metric.higher_is_better)
     if cut:
         console.print(_line(f"dropped on the way, by validation: {', '.join(cut)}", console, "dim"))
