@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tlplat import features
+from tlplat.cache import TensorCache
 from tlplat.data.splits import FOLDS
 from tlplat.halving import climb
 from tlplat.rounds import everyone
@@ -66,6 +67,8 @@ def test_out_of_fold_predictions_cover_every_labelled_row_once(registry, tmp_pat
 
 def test_features_are_extracted_once_for_strategies_settings_seeds_and_folds(registry, tmp_path, monkeypatch):
     bench, made = search(registry, tmp_path)
+    empty = features.FeatureStore(TensorCache(tmp_path / "cache", print), registry)
+    made = dataclasses.replace(made, bench=dataclasses.replace(made.bench, store=empty))
     extracted, apply = [], features.apply_in_batches
 
     def counted(module, model, inputs):
