@@ -13,15 +13,19 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
 from errorcodes import collect  # noqa: E402
+
+if TYPE_CHECKING:
+    from tlplat.assets import Asset
+    from tlplat.domain import DomainOptions
 
 PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 WIDTH = 100
@@ -146,9 +150,20 @@ def genomics_options() -> Iterator[str]:
     """The domain's own flags."""
     from tlplat_genomics.domain import GenomicsOptions
 
+    yield from _options(GenomicsOptions)
+
+
+def vision_options() -> Iterator[str]:
+    """The domain's own flags."""
+    from tlplat_vision.domain import VisionOptions
+
+    yield from _options(VisionOptions)
+
+
+def _options(options: type[DomainOptions]) -> Iterator[str]:
     yield "| flag | default | meaning |"
     yield "|---|---|---|"
-    for name, info in GenomicsOptions.model_fields.items():
+    for name, info in options.model_fields.items():
         default = "" if info.default is None else f"`{info.default}`"
         choices = getattr(info.annotation, "__args__", ())
         words = ", ".join(f"`{c}`" for c in choices if isinstance(c, str))
@@ -159,9 +174,20 @@ def genomics_assets() -> Iterator[str]:
     """The files that the demo fetches."""
     from tlplat_genomics.assets import ALL
 
+    yield from _assets(ALL)
+
+
+def vision_assets() -> Iterator[str]:
+    """The files that the demo and the sources fetch."""
+    from tlplat_vision.assets import ALL
+
+    yield from _assets(ALL)
+
+
+def _assets(assets: Iterable[Asset]) -> Iterator[str]:
     yield "| asset | from | MB | licence | SHA-256 |"
     yield "|---|---|---|---|---|"
-    for asset in ALL:
+    for asset in assets:
         origin, size = f"{asset.origin.distribution} {asset.origin.version}", (asset.bytes or 0) / 1e6
         yield f"| `{asset.name}` | `{origin}` | {size:.2f} | {asset.license} | `{asset.sha256[:12]}...` |"
 
@@ -188,6 +214,8 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "ops": (ops, "tlplat"),
     "genomics-options": (genomics_options, "tlplat_genomics"),
     "genomics-assets": (genomics_assets, "tlplat_genomics"),
+    "vision-options": (vision_options, "tlplat_vision"),
+    "vision-assets": (vision_assets, "tlplat_vision"),
 }
 """What makes each part, and the package that must be installed for it."""
 

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import pytest
@@ -6,8 +7,10 @@ import torch
 from tlplat.athand import AtHand
 from tlplat.batches import Batches, Gradients
 from tlplat.checkpoint import load_checkpoint
+from tlplat.data.examples import TensorInputs
 from tlplat.edits import Behaviour
 from tlplat.errors import NonFiniteError, PluginError, ResourceError
+from tlplat.features import apply_in_batches
 from tlplat.model import TransferModel
 from tlplat.plan import ParamGroup, Phase, Ref
 from tlplat.strategies.l2sp import TowardsStart
@@ -131,6 +134,27 @@ def test_a_fit_stopped_at_any_step_resumes_bitwise(toy, registry, data, tmp_path
     assert same(model, whole)
     assert result.curve == wanted.curve
     assert (result.best_step, result.trained_parameters) == (wanted.best_step, wanted.trained_parameters)
+
+
+class Noisy(TensorInputs):
+    """Rows with noise in training."""
+
+    def select(self, index):
+        return Noisy(self.tensor[index])
+
+    def varied(self, index):
+        return self.tensor[index] + torch.randn(self.tensor[index].shape)
+
+
+def test_a_step_sees_varied_rows_by_its_seed_and_all_else_sees_them_plain(toy, registry, data):
+    noisy = tuple(dataclasses.replace(d, inputs=Noisy(d.inputs.tensor)) for d in data)
+    plain, _ = run(toy, registry, data)
+    model, result = run(toy, registry, noisy)
+    again, _ = run(toy, registry, (noisy[0], data[1]))
+    assert not same(model, plain)
+    assert same(model, again)
+    outputs = apply_in_batches(model, model, data[1].inputs)
+    assert result.curve[-1]["validation_loss"] == pytest.approx(float(TASK.loss(outputs, data[1].targets)), abs=1e-6)
 
 
 def test_early_stopping_keeps_the_best_weights(toy, registry):

@@ -67,7 +67,7 @@ class Gradients:
         generator = torch.Generator().manual_seed(seed)
         total = 0.0
         for rows in torch.tensor_split(index, min(self.parts, len(index))) if len(index) else ():
-            batch: Batch = to_device(train.inputs.take(rows), device)
+            batch: Batch = to_device(train.inputs.varied(rows), device)
             targets = train.targets[rows].to(device)
             for behaviour in behaviours:
                 batch, targets = behaviour.on_batch(batch, targets, generator)

@@ -25,6 +25,13 @@ class Inputs(ABC):
     def take(self, index: Tensor) -> Batch:
         """The batch of the rows ``index`` (int64, any order, repeats allowed), first dimension = len(index)."""
 
+    def varied(self, index: Tensor) -> Batch:
+        """As :meth:`take`, the way a training step sees rows: a domain may alter them (augmentation).
+
+        Random numbers come from torch's default generator, which the loop seeds for each step.
+        """
+        return self.take(index)
+
     @abstractmethod
     def select(self, index: Tensor) -> Inputs:
         """The rows ``index`` as inputs of their own."""

@@ -1,0 +1,89 @@
+"""Fixtures: small made-up images, folders of them, and a context with an empty cache."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commandline import REAL_CACHE
+from PIL import Image
+from tlplat_vision import tlplat_register_backbones, tlplat_register_domains
+
+from tlplat.domain import DomainContext
+from tlplat.model import Backbone
+from tlplat.registry import Registry
+from tlplat.tasks.classification import Classification
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    made = Registry()
+    for backbone in tlplat_register_backbones():
+        made.add("backbones", backbone, "tlplat-vision test")
+    for domain in tlplat_register_domains():
+        made.add("domains", domain, "tlplat-vision test")
+    made.add("tasks", Classification, "tlplat test")
+    return made
+
+
+@pytest.fixture
+def context(registry, tmp_path) -> DomainContext:
+    return DomainContext(registry=registry, cache=tmp_path / "cache", threads=1)
+
+
+@pytest.fixture
+def real_context(registry) -> DomainContext:
+    """A context over the user's own cache; for tests that need real assets."""
+    return DomainContext(registry=registry, cache=Path(os.environ.get("TLPLAT_CACHE_DIR", REAL_CACHE)), threads=1)
+
+
+@pytest.fixture
+def backbones() -> dict[str, type[Backbone]]:
+    return {b.name: b for b in tlplat_register_backbones()}
+
+
+def photograph(rng: np.random.Generator, side: int = 48, tint: tuple[int, int, int] = (0, 0, 0)) -> Image.Image:
+    """Smooth noise in colour, which no other call repeats; ``tint`` is added."""
+    coarse = Image.fromarray(rng.integers(0, 200, (6, 6, 3), dtype=np.uint8)).resize((side, side), 2)
+    return Image.fromarray((np.asarray(coarse, dtype=np.int64) + tint).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def photo(rng) -> Callable[..., Image.Image]:
+    """A made-up photograph of a side and tint."""
+    return lambda side=48, tint=(0, 0, 0): photograph(rng, side, tint)
+
+
+@pytest.fixture
+def encoded() -> Callable[..., bytes]:
+    """An image as a file's content: ``encoded(image, "JPEG", quality=50)``."""
+
+    def make(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def folder(rng, tmp_path) -> Callable[..., Path]:
+    """A folder of ``count`` images in each of two classes, red and blue."""
+
+    def make(count: int = 8, name: str = "shots", side: int = 48) -> Path:
+        for label, tint in (("red", (90, 0, 0)), ("blue", (0, 0, 90))):
+            (tmp_path / name / label).mkdir(parents=True)
+            for i in range(count):
+                photograph(rng, side, tint).save(tmp_path / name / label / f"{i:03}.png")
+        return tmp_path / name
+
+    return make

@@ -1,0 +1,201 @@
+"""The vision domain: sources, the demo's digits, baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from tlplat.assets import Asset
+from tlplat.data.examples import Examples, Inputs
+from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.errors import ModelError, UsageError, did_you_mean
+from tlplat.model import SourceModel
+from tlplat.modelio import load_source
+from tlplat.tasks.classification import Classification
+from tlplat_vision import digits, imagenet, sources, userdata
+from tlplat_vision.assets import ALL, EFFICIENTNET_LITE0, MNIST_5K
+from tlplat_vision.baselines import NearestNeighbour, PixelSvm
+from tlplat_vision.images import Limits
+from tlplat_vision.inputs import ImageInputs
+from tlplat_vision.labels import encode_labels
+from tlplat_vision.preprocess import Preprocess
+from tlplat_vision.records import Columns
+
+MNIST, IMAGENET = "mnist", "imagenet"
+DEMO_SIDE = 96
+"""The digits are shown to ImageNet's network at so many pixels, or at the source's size where that is smaller."""
+
+
+class VisionOptions(DomainOptions):
+    """Options of ``tlplat run --domain vision``."""
+
+    augment: Literal["none", "affine", "natural"] = Field(
+        "none", description="what training does to images: affine for digits and characters, natural for photographs"
+    )
+    image_size: int | None = Field(
+        None, ge=8, le=1024, description="pixels of a side that the network sees; default: the source's"
+    )
+    fit: Literal["source", "stretch", "crop", "pad"] = Field(
+        "source",
+        description="how images become square: ignore proportions, keep the middle, add black; default: the source's",
+    )
+    image: str = Field("image", description="column of paths (CSV) or of the images' bytes (Parquet)")
+    image_root: Path | None = Field(None, description="folder that a table's paths start from; default: the table's")
+    test_data: Path | None = Field(None, description="test images; without them, half of the clusters are held out")
+    min_size: int = Field(1, ge=1, description="fewest pixels of a side of an image")
+    max_megapixels: int = Field(80, ge=1, le=1000, description="most pixels of an image, in millions")
+
+
+class VisionDomain(Domain):
+    """Images."""
+
+    name: ClassVar[str] = "vision"
+    summary: ClassVar[str] = "images: from MNIST and ImageNet to other digits, or to your own folder of images"
+    Options: ClassVar[type[DomainOptions]] = VisionOptions
+    default_labels: ClassVar[int | None] = 50
+    tasks: ClassVar[Mapping[str, str]] = {"digits": "UCI's handwritten digits of 8 x 8 pixels (default)"}
+
+    def sources(self) -> Sequence[SourceInfo]:
+        trained = "small CNN pretrained here on 5000 digits of MNIST (a minute at most, then cached)"
+        lite = "EfficientNet-Lite0 pretrained on ImageNet (19 MB)"
+        return [
+            SourceInfo(MNIST, trained, MNIST_5K.license, MNIST_5K.citation),
+            SourceInfo(IMAGENET, lite, EFFICIENTNET_LITE0.license, EFFICIENTNET_LITE0.citation),
+        ]
+
+    def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
+        """A named source, or a folder that holds one.
+
+        Raises:
+            ModelError TL-MODEL-UNKNOWN: neither.
+        """
+        if name == MNIST:
+            return sources.pretrained_on_mnist(context)
+        if name == IMAGENET:
+            return imagenet.load_imagenet(context)
+        if Path(name).is_dir():
+            return _folder_source(Path(name))
+        known = [s.name for s in self.sources()]
+        raise ModelError(
+            "TL-MODEL-UNKNOWN",
+            f"the vision domain has no source model {name!r}{did_you_mean(name, known)}",
+            found=name,
+            expected=", ".join(known) + ", or a folder made by tlplat",
+            fix="choose one with --source (`tlplat sources` lists them)",
+        )
+
+    def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
+        preprocess = _settled(Preprocess.from_json(source.preprocess), options)
+        if data.path is None:
+            return self._demo(options, preprocess, source, context)
+        limits = _limits(options)
+        rows = _user_rows(options, data, context)
+        known = source.task.labels if source.task else ()
+        task, targets = encode_labels([str(r.label) for r in rows.records], known)
+        plain = userdata.inputs_of(rows, preprocess, limits, context)
+        pictures = userdata.thumbnails_of(rows, limits, context)
+        split = userdata.split_rows(rows, pictures, userdata.equal_rows(plain), targets, context.data_seed)
+        inputs = ImageInputs(plain.tensor, options.augment)
+        pool, test = userdata.as_examples(inputs, targets, rows.ids, split)
+        saved = {
+            **preprocess.to_json(),
+            "image_column": options.image,
+            "min_size": options.min_size,
+            "max_megapixels": options.max_megapixels,
+        }
+        title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
+        card = userdata.data_card(data.path, rows, split)
+        return TargetTask(title, task, pool, test, saved, card, "image cluster", unlabeled=pool.inputs)
+
+    def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
+        """Decode the user's images, look at labels and split, before a source is loaded or pretrained."""
+        if data.path is None:
+            if options.test_data is not None:
+                raise UsageError("TL-USAGE", "--test-data needs --data", fix="add --data FOLDER with training images")
+            return
+        rows = _user_rows(options, data, context)
+        _, targets = encode_labels([str(r.label) for r in rows.records])
+        pictures = userdata.thumbnails_of(rows, _limits(options), context)
+        userdata.split_rows(rows, pictures, np.arange(len(targets)), targets, context.data_seed)
+
+    def _demo(self, options: Any, preprocess: Preprocess, source: SourceModel, context: DomainContext) -> TargetTask:
+        images, labels = digits.uci_digits()
+        split = digits.digits_split(images, labels, context.data_seed)
+        size = preprocess.size if options.image_size is not None else min(preprocess.size, DEMO_SIDE)
+        shown = dataclasses.replace(preprocess, size=size, channels=1, fit="stretch", margin=digits.MARGIN)
+        inputs = ImageInputs(shown.encode(images).tensor, options.augment)
+        ids = [f"digit-{i}" for i in range(len(images))]
+        pool, test = userdata.as_examples(inputs, torch.from_numpy(labels), ids, split)
+        return TargetTask(
+            title=f"digits: {source.name} -> UCI digits",
+            task=Classification(labels=digits.LABELS),
+            pool=pool,
+            test=test,
+            preprocess={**shown.to_json(), "task": "digits"},
+            data_card=digits.data_card(labels, split),
+            unit="image cluster",
+            unlabeled=pool.inputs,
+        )
+
+    def source_rows(
+        self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
+    ) -> Examples | None:
+        """MNIST's digits for the network that was pretrained on them, at the size that the target has."""
+        if source.name != sources.NAME:
+            return None
+        size = int(target.preprocess["size"])
+        return sources.mnist_lent(context, dataclasses.replace(sources.PREPROCESS, size=size))
+
+    def baselines(self, target: TargetTask) -> Sequence[Baseline]:
+        """A support vector machine and the nearest neighbour, on pixels."""
+        return [PixelSvm(), NearestNeighbour()]
+
+    def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
+        columns = Columns(image=preprocess.get("image_column", "image"))
+        limits = Limits(preprocess.get("max_megapixels", 80), preprocess.get("min_size", 1))
+        rows = userdata.read_rows(path, None, columns, context, labelled=False)
+        return rows.ids, userdata.inputs_of(rows, Preprocess.from_json(preprocess), limits, context)
+
+    def assets(self) -> Sequence[Asset]:
+        return ALL
+
+
+def _settled(preprocess: Preprocess, options: VisionOptions) -> Preprocess:
+    """The source's preprocessing with what the user says otherwise."""
+    size = preprocess.size if options.image_size is None else options.image_size
+    fit = preprocess.fit if options.fit == "source" else options.fit
+    return dataclasses.replace(preprocess, size=size, fit=fit)
+
+
+def _limits(options: VisionOptions) -> Limits:
+    return Limits(options.max_megapixels, options.min_size)
+
+
+def _user_rows(options: VisionOptions, data: DataOptions, context: DomainContext) -> userdata.Rows:
+    assert data.path is not None
+    columns = Columns.of(data, options.image, options.image_root)
+    if data.path.is_dir() and (columns.label or columns.group):
+        raise UsageError(
+            "TL-USAGE",
+            "a folder of images takes labels from its sub-folders, and has no columns",
+            where=str(data.path),
+            fix="leave out --target, --labels-from and --group, or give a CSV of paths, labels and groups",
+        )
+    return userdata.read_rows(data.path, options.test_data, columns, context)
+
+
+def _folder_source(path: Path) -> SourceModel:
+    if not (path / "source.json").exists():
+        raise ModelError(
+            "TL-MODEL-PATH",
+            f"{path} holds no source model",
+            where=str(path / "source.json"),
+            fix="name a folder with source.json and its weights, as tlplat keeps them in the cache below sources/",
+        )
+    return load_source(path)

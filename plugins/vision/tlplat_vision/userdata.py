@@ -1,0 +1,188 @@
+"""The user's own images: read, checked, labelled, encoded, split. What was decoded once is kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tlplat.data.examples import Examples
+from tlplat.data.quality import row_digests
+from tlplat.domain import DomainContext
+from tlplat.errors import DataError
+from tlplat_vision.images import Limits, decode
+from tlplat_vision.inputs import ImageInputs
+from tlplat_vision.labels import need_labels
+from tlplat_vision.preprocess import Preprocess
+from tlplat_vision.records import Columns, Record, read_records
+from tlplat_vision.similarity import Ints, Thumbnails, thumbnail
+from tlplat_vision.split import Split, check_split, split_thumbnails
+
+TEST_SHARE = 0.5
+CODE_VERSION = 1
+"""Of decoding and thumbnails: part of the cache's keys."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images in order, not decoded; the first ``pool_size`` are the pool's, further ones test rows given apart."""
+
+    records: list[Record]
+    pool_size: int
+    content: str
+    """SHA-256 over places and bytes of all images."""
+
+    @property
+    def ids(self) -> list[str]:
+        return [r.id for r in self.records]
+
+
+def read_rows(
+    path: Path, test: Path | None, columns: Columns, context: DomainContext, *, labelled: bool = True
+) -> Rows:
+    """The images of ``path`` and, after them, those of ``test``.
+
+    Raises:
+        DataError: what :func:`read_records` raises; TL-DATA-LABEL-MISSING where ``labelled``.
+    """
+    for asked in (path, test):
+        if asked is not None and not asked.exists():
+            raise DataError("TL-DATA-READ", f"there is no {asked}", where=str(asked), fix="check path and rights")
+    records = list(read_records(path, columns, context.warn))
+    pool_size = len(records)
+    if test is not None:
+        records += list(read_records(test, columns, context.warn))
+    if labelled:
+        need_labels([r.label for r in records], [r.where for r in records], str(path))
+    digest = hashlib.sha256()
+    for record in records:
+        content = hashlib.sha256(record.read()).hexdigest()
+        digest.update(f"{record.where}\0{content}\0".encode("utf-8", "surrogateescape"))
+    return Rows(records, pool_size, digest.hexdigest())
+
+
+def thumbnails_of(rows: Rows, limits: Limits, context: DomainContext) -> Thumbnails:
+    """Decode every image fully, and keep what near-copies are found by.
+
+    Raises:
+        DataError TL-DATA-IMAGE and others of :func:`decode`.
+    """
+    found: Thumbnails = _kept("image-thumbnails", "", thumbnail, rows, limits, context).numpy()
+    return found
+
+
+def inputs_of(rows: Rows, preprocess: Preprocess, limits: Limits, context: DomainContext) -> ImageInputs:
+    """The images as the source sees them."""
+    how = json.dumps(preprocess.to_json())
+    return ImageInputs(_kept("image-pixels", how, preprocess.pixels, rows, limits, context))
+
+
+def _kept(
+    kind: str,
+    how: str,
+    made: Callable[[Image.Image], np.ndarray],
+    rows: Rows,
+    limits: Limits,
+    context: DomainContext,
+) -> Tensor:
+    """(n, ...) what ``made`` gives for each image, from the cache or computed; warnings of decoding are kept too."""
+    key = hashlib.sha256(f"{CODE_VERSION}\0{rows.content}\0{limits}\0{how}".encode()).hexdigest()
+
+    def compute() -> dict[str, Tensor]:
+        said: list[str] = []
+        parts: list[np.ndarray] = []
+        with context.report.task("decoding images", total=len(rows.records)) as advance:
+            for record in rows.records:
+                parts.append(made(decode(record.read(), record.where, limits, said.append)))
+                advance(1)
+        text = torch.from_numpy(np.frombuffer(json.dumps(said).encode(), dtype=np.uint8).copy())
+        return {"images": torch.from_numpy(np.stack(parts)), "warnings": text}
+
+    found = context.tensors.get_or_compute(kind, key, compute)
+    _warn(json.loads(found["warnings"].numpy().tobytes()), context)
+    return found["images"]
+
+
+def _warn(said: Sequence[str], context: DomainContext) -> None:
+    for sentence in said[:3]:
+        context.warn(sentence)
+    if len(said) > 3:
+        context.warn(f"{len(said) - 3} more images have several frames or float pixels")
+
+
+def split_rows(rows: Rows, pictures: Thumbnails, same: Ints, targets: Tensor, data_seed: int) -> Split:
+    """The split: after ``pool_size`` rows where test rows came apart, else made here by clusters of near-copies.
+
+    Args:
+        same: (n,) numbers: rows of one number are equal once encoded.
+
+    Raises:
+        DataError TL-LEAK-DUP: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters of a class.
+    """
+    if rows.pool_size < len(rows.records):
+        return check_split(pictures, np.arange(len(rows.records)) >= rows.pool_size, rows.ids)
+    split = split_thumbnails(pictures, (same, _groups(rows)), targets.numpy(), TEST_SHARE, data_seed)
+    for label in np.unique(targets.numpy()).tolist():
+        inside = split.test[targets.numpy() == label]
+        if inside.all() or not inside.any():
+            name = rows.records[int(np.flatnonzero(targets.numpy() == label)[0])].label
+            raise DataError(
+                "TL-DATA-CLASS-SMALL",
+                f"class {name!r} has {len(inside)} image{'' if len(inside) == 1 else 's'} in one cluster of "
+                "near-copies; a split into training and test needs at least 2 clusters of each class",
+                found=f"{split.report['groups']} clusters among {len(rows.records)} images",
+                fix="add images of that class that are not near-copies of each other",
+            )
+    return split
+
+
+def equal_rows(inputs: ImageInputs) -> Ints:
+    """(n,) numbers: rows of equal content share one."""
+    return _numbered(row_digests(inputs))
+
+
+def as_examples(inputs: ImageInputs, targets: Tensor, ids: Sequence[str], split: Split) -> tuple[Examples, Examples]:
+    """Pool and test rows."""
+    groups = torch.from_numpy(split.groups)
+    everything = Examples(inputs, targets, ids, groups, groups)
+    pool, test = (torch.from_numpy(np.flatnonzero(side)) for side in (~split.test, split.test))
+    return everything.select(pool), everything.select(test)
+
+
+def data_card(path: Path, rows: Rows, split: Split) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "rows": len(rows.records),
+        "pool_rows": int((~split.test).sum()),
+        "test_rows": int(split.test.sum()),
+        "split": split.report,
+    }
+
+
+def _groups(rows: Rows) -> Ints:
+    """(n,) numbers of the groups given, a number of its own for each row where none is."""
+    given = [r.group for r in rows.records]
+    missing = [i for i, g in enumerate(given) if g is None]
+    if len(missing) == len(given):
+        return np.arange(len(given))
+    if missing:
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{len(missing)} of {len(given)} images have no group",
+            where=rows.records[missing[0]].where,
+            fix="give every row a group, or leave --group out",
+        )
+    return _numbered(given)
+
+
+def _numbered(values: Sequence[object]) -> Ints:
+    names: dict[object, int] = {}
+    return np.array([names.setdefault(v, len(names)) for v in values], dtype=np.int64)
