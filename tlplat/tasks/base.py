@@ -85,12 +85,12 @@ class Task(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    loss_unit: ClassVar[Literal["row", "set"]] = "row"
+    loss_unit: Literal["row", "set"] = "row"
     """``set``: the loss is over the whole batch (a risk set), so a step is never split."""
-    least_batch: ClassVar[int] = 1
+    least_batch: int = 1
     """A step takes at least so many rows, where there are as many: a loss over a set means little on a few."""
-    prepares: ClassVar[bool] = False
-    concludes: ClassVar[bool] = False
+    prepares: bool = False
+    concludes: bool = False
     trivial_name: ClassVar[str] = "trivial"
     """What the baseline of :meth:`trivial` is called."""
     trivial_summary: ClassVar[str] = "predicts the same for every row, from the training rows' targets alone"
