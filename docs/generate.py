@@ -103,6 +103,42 @@ def strategy_pages() -> Iterator[str]:
             yield ""
 
 
+def tasks() -> Iterator[Any]:
+    """The built-in tasks, by name."""
+    from tlplat import plugins
+
+    names = [e.name for e in plugins.discover() if e.group == "tasks" and e.distribution == "tlplat"]
+    registry = plugins.load("tasks", names)
+    yield from (registry.get("tasks", name) for name in names)
+
+
+def task_pages() -> Iterator[str]:
+    """A table of the tasks, then metrics, baseline, needs and text of each."""
+    yield "| task | what is predicted | primary metric | trivial baseline |"
+    yield "|---|---|---|---|"
+    for cls in tasks():
+        example = cls.example()
+        primary = example.metrics[0]
+        score = f"`{primary.name}` ({'higher' if primary.higher_is_better else 'lower'} is better)"
+        yield f"| [`{cls.name}`](#{cls.name}) | {cls.summary} | {score} | `{cls.trivial_name}` |"
+    for cls in tasks():
+        example = cls.example()
+        yield f"\n## {cls.name}\n"
+        yield f"- metrics: {', '.join(f'`{m.name}`' for m in example.metrics)}"
+        yield f"- baseline: `{cls.trivial_name}` {cls.trivial_summary}"
+        yield f"- offers: {', '.join(f'`{o}`' for o in sorted(example.info().offers))}"
+        yield f"- the loss is over: a {example.loss_unit}\n"
+        yield from (_listed(inspect.cleandoc(cls.__doc__ or "")),)
+
+
+def _listed(text: str) -> str:
+    """A docstring's text, with its Args as a list."""
+    text = re.sub(r":\w+:`[.\w]*?(\w+)`", r"`\1`", text).replace("``", "`")
+    said, _, arguments = text.partition("\nArgs:\n")
+    items = re.sub(r"(?m)^    (\w[\w, ]*): ", r"- `\1`: ", arguments)
+    return said + ("\n" + re.sub(r"(?m)^        ", "  ", items) if items else "")
+
+
 def hooks() -> Iterator[str]:
     """Each hook with its exact signature and docstring."""
     source = (ROOT / "tlplat" / "hookspecs.py").read_text(encoding="utf-8")
@@ -208,6 +244,7 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "cli": (cli, "tlplat"),
     "strategy-table": (strategy_table, "tlplat"),
     "strategies": (strategy_pages, "tlplat"),
+    "tasks": (task_pages, "tlplat"),
     "hooks": (hooks, "tlplat"),
     "entry-point-groups": (hook_of_kind, "tlplat"),
     "errors": (error_codes, "tlplat"),

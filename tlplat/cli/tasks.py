@@ -13,7 +13,7 @@ from tlplat.cli.output import emit_json, json_option
 EPILOG = """\b
 Examples:
   tlplat tasks
-  tlplat tasks classification
+  tlplat tasks survival
 """
 
 
@@ -27,11 +27,15 @@ def command(name: str | None, as_json: bool) -> None:
         return
     cls: Any
     cls, registry = described("tasks", name)
+    task = cls.example()
     fields = {
         "name": name,
         "brought by": registry.owner("tasks", name),
         "summary": cls.summary,
-        "loss unit": cls.loss_unit,
+        "metrics": [m.name for m in task.metrics],
+        "baseline": task.trivial_name,
+        "offers": sorted(task.info().offers),
+        "loss unit": task.loss_unit,
     }
     if as_json:
         emit_json({"task": {**fields, "text": text_of(cls)}})

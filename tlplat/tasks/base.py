@@ -95,6 +95,11 @@ class Task(ABC):
     """What the baseline of :meth:`trivial` is called."""
     trivial_summary: ClassVar[str] = "predicts the same for every row, from the training rows' targets alone"
 
+    @classmethod
+    def example(cls) -> Task:
+        """An instance with plain options, that listings and docs describe; needed where an argument has no default."""
+        return cls()
+
     @abstractmethod
     def info(self) -> TaskInfo:
         """The task as values; ``registry.get("tasks", info.kind)(**info.options)`` builds it again."""

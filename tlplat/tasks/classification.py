@@ -50,6 +50,10 @@ class Classification(Task):
                 fix="add rows of another class, or check that the label column is the right one",
             )
 
+    @classmethod
+    def example(cls) -> Classification:
+        return cls(["no", "yes"])
+
     def info(self) -> TaskInfo:
         options = {"labels": list(self.labels), "multi_label": self.multi_label, "metric": self.metric}
         offers = frozenset({"loss", "row_loss", "fit_head", "probabilities"})

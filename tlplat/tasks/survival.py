@@ -63,6 +63,10 @@ class Survival(Task):
         self.loss_unit, self.least_batch, self.concludes = "set" if cox else "row", 256 if cox else 1, cox
 
     @classmethod
+    def example(cls) -> Survival:
+        return cls(times=[1.0, 2.0, 3.0])
+
+    @classmethod
     def over(cls, targets: Tensor, points: int = POINTS, **options: Any) -> Survival:
         """With ``points`` times at evenly spaced quantiles of the event times in ``targets``, the tenth to the last."""
         events = targets[targets[:, 1] > 0.5, 0].double()

@@ -72,6 +72,10 @@ class Treatment(Task):
             raise ValueError(f"Treatment takes two arms or more and a learner t or dr, not {self.arms} {learner!r}")
 
     @classmethod
+    def example(cls) -> Treatment:
+        return cls(["none", "treated"])
+
+    @classmethod
     def targets(
         cls, x: Tensor, arm: Tensor, outcome: Tensor, arms: int, propensity: Tensor | None = None, seed: int = 0
     ) -> Tensor:
