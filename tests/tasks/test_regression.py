@@ -57,7 +57,7 @@ def test_l_bfgs_reaches_the_closed_form():
     task = Regression().settled(y)
     closed = task.fit_head(z, y, {"weight_decays": [0.1]})
     stepped = solve_head(task.loss, z, y, 1, {"weight_decays": [0.1]}, task.strata(y))
-    torch.testing.assert_close(stepped.weight, closed.weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(stepped.weight, closed.weight, rtol=1e-3, atol=1e-5)
 
 
 def test_metrics_equal_their_definitions_and_weights_equal_repeated_rows():

@@ -1,0 +1,178 @@
+"""Every strategy on every task, wherever what one requires meets what the other offers; and whole runs of each task."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import varied
+
+from tlplat import plugins
+from tlplat.cache import TensorCache, cache_root
+from tlplat.cli.predict import write_csv
+from tlplat.config import RunConfig
+from tlplat.data.splits import draw_labels
+from tlplat.domain import DataOptions, DomainContext
+from tlplat.features import FeatureStore
+from tlplat.model import BackboneInfo
+from tlplat.modelio import load_model, save_model
+from tlplat.prediction import predict
+from tlplat.progress import Reporter
+from tlplat.registry import Registry
+from tlplat.runner import run
+from tlplat.stage import load_registry
+from tlplat.testing.workbench import Toybench
+from tlplat.train import FitSettings
+from tlplat.trial import Bench, Rows, Trivial
+
+STEPS = 8
+UNFIT = {
+    "labels": set(),
+    **{kind: {"prototype", "self_training"} for kind in varied.KINDS if kind != "labels"},
+}
+"""Strategies that need what a task of the kind does not offer: probabilities of labels."""
+
+
+@pytest.fixture(autouse=True)
+def varied_site(site, shared_cache, monkeypatch):
+    """The domain as an installed distribution, and a cache in which each source is pretrained once."""
+    monkeypatch.setenv("TLPLAT_CACHE_DIR", str(shared_cache))
+    site.add(
+        "tlplat-varied",
+        "from varied import *\nfrom varied import tlplat_register_domains",
+        group="domains",
+        name="varied",
+        module="tlplat_varied",
+    )
+
+
+@pytest.fixture
+def registry(varied_site) -> Registry:
+    made = plugins.load("domains", ["varied"])
+    plugins.load("strategies", None, made)
+    return plugins.load("tasks", None, made)
+
+
+def bench_of(registry, kind: str, steps: int = STEPS, labels: int = 80) -> Toybench:
+    context = DomainContext(registry, cache_root())
+    domain = registry.get("domains", "varied")()
+    options = domain.Options(predict=kind)
+    source = domain.source("straight", options, context)
+    target = domain.target(options, DataOptions(), source, context)
+    bench = Bench(
+        target.task,
+        registry,
+        FeatureStore(TensorCache(context.cache, context.warn), registry),
+        FitSettings(batch_size=max(32, target.task.least_batch), checkpoint_seconds=None),
+        lambda rows: steps,
+        unlabeled=target.unlabeled,
+        source_rows=domain.source_rows(source, options, target, context),
+        count_costs=False,
+    )
+    return Toybench(bench, source, target, draw_labels(target.pool, labels, 0, target.task))
+
+
+def fitting(bench: Toybench) -> dict[str, str | None]:
+    """Each strategy with why it does not fit, or None."""
+    rows = Rows.all(bench.labelled)
+    info = BackboneInfo.of(bench.bench.store.backbone(bench.source), True, rows.example())
+    names = bench.bench.registry.names("strategies")
+    get = bench.bench.registry.get
+    return {name: get("strategies", name)().unfit(bench.bench.task_info, info) for name in names}
+
+
+def test_every_built_in_task_is_on_the_grid(registry):
+    names = ["classification", "forecasting", "regression", "retrieval", "survival", "treatment"]
+    assert registry.names("tasks") == names
+    assert sorted({varied.make_task(kind).name for kind in varied.KINDS}) == names
+
+
+@pytest.mark.parametrize("kind", varied.KINDS)
+def test_every_strategy_serves_every_task_that_offers_what_it_needs(registry, kind, tmp_path):
+    """Predictions of the task's shape, finite, defined by the metric; the saved model says the same."""
+    bench = bench_of(registry, kind)
+    task, test = bench.target.task, bench.target.test
+    fits = fitting(bench)
+    assert {name for name, why in fits.items() if why} == UNFIT[kind], fits
+    shape = (len(test), *task.prediction_shape)
+    for name in (n for n, why in fits.items() if why is None):
+        outcome = bench.run(name)
+        said = outcome.predictions[0]
+        assert said.shape == shape, name
+        assert np.isfinite(said).all(), name
+        assert np.isfinite(task.metrics[0](test.targets.numpy(), said)).all(), name
+        save_model(tmp_path / name, outcome.model, outcome.task.info(), {}, registry, {})
+        again = load_model(tmp_path / name, registry)
+        with torch.no_grad():
+            decoded = again.task.decode(again.model(test.inputs.take(torch.arange(len(test)))))
+        np.testing.assert_allclose(decoded, said, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", varied.KINDS)
+def test_transfer_beats_the_trivial_baseline(registry, kind):
+    bench = bench_of(registry, kind, steps=60)
+    task, test = bench.target.task, bench.target.test
+    metric, targets = task.metrics[0], test.targets.numpy()
+    flat = Trivial(task).fit_predict(bench.labelled, [test.inputs], task, 0)[0]
+    sign = 1 if metric.higher_is_better else -1
+    for name in ("zero_shot", "linear_probe", "full_ft"):
+        score = metric(targets, bench.run(name).predictions[0])[0]
+        assert sign * score > sign * metric(targets, flat)[0], name
+
+
+@pytest.mark.parametrize("kind", ["number", "cox", "dr_learner"])
+def test_scratch_uses_nothing_of_the_source(registry, kind):
+    bench, other = bench_of(registry, kind), bench_of(registry, kind)
+    wrong = {k: torch.zeros_like(v) if v.is_floating_point() else v for k, v in other.source.state.items()}
+    other.source.state.update(wrong)
+    np.testing.assert_array_equal(bench.run("scratch").predictions[0], other.run("scratch").predictions[0])
+
+
+def test_the_dr_learner_prepares_fold_by_fold_and_the_saved_task_is_settled(registry):
+    bench = bench_of(registry, "dr_learner")
+    outcome = bench.run("linear_probe")
+    y = bench.labelled.targets[:, 1]
+    assert outcome.task.info().options["scale"] == pytest.approx([float(y.mean()), float(y.std(correction=0))])
+    assert bench.target.task.info().options["scale"] is None
+
+
+@pytest.mark.parametrize("kind", varied.KINDS)
+def test_a_whole_run_reports_and_predicts(kind, tmp_path, registry):
+    config = RunConfig.model_validate(
+        {
+            "domain": "varied",
+            "out": tmp_path / "run",
+            "strategies": ("linear_probe", "full_ft"),
+            "seeds": 1,
+            "threads": 1,
+            "jobs": 1,
+            "train": {"steps": 12, "learning_rate": 3e-3},
+            "options": {"predict": kind},
+        }
+    )
+    done = run(config, load_registry(config), Reporter())
+    task = varied.make_task(kind)
+    report = done.report
+    assert report["metric"]["name"] == task.metrics[0].name
+    assert report["metric"]["higher_is_better"] is task.metrics[0].higher_is_better
+    names = {c["strategy"] for c in report["candidates"]}
+    assert names == {"linear_probe", "full_ft", "scratch", "zero_shot", task.trivial_name}
+    assert report["verdict"]["sentence"]
+    page = (done.folder / "report" / "report.html").read_text(encoding="utf-8")
+    for detail in report["details"].values():
+        if kind != "labels":
+            assert detail["charts"]
+        for chart in detail["charts"]:
+            assert chart["title"] in page
+    quality = json.loads((done.folder / "data" / "quality.json").read_text(encoding="utf-8"))
+    assert len(quality["labelled"]) > 2
+    np.savetxt(tmp_path / "new.csv", np.random.default_rng(0).normal(size=(3, 12)), delimiter=",")
+    said = list(predict(done.folder, tmp_path / "new.csv", Reporter()))
+    assert [row["id"] for row in said] == ["0", "1", "2"]
+    with (tmp_path / "said.csv").open("w", encoding="utf-8") as stream:
+        write_csv(iter(said), stream)
+    header, *lines = (tmp_path / "said.csv").read_text(encoding="utf-8").splitlines()
+    assert header.startswith("id,prediction")
+    assert len(lines) == 3
+    if kind == "number":
+        assert header == "id,prediction,low,high"
