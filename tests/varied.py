@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tlplat import hookimpl
 from tlplat.data.examples import Examples, TensorInputs
-from tlplat.domain import Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.domain import DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
 from tlplat.model import Backbone, SourceModel
 from tlplat.plan import Ref
 from tlplat.pretrain import pretrain
@@ -75,6 +75,17 @@ def rows(kind: str, count: int, seed: int, shift: float = 0.0, prefix: str = "ro
     return Examples(TensorInputs(torch.from_numpy(moved)), y, [f"{prefix}-{seed}-{i}" for i in range(count)])
 
 
+def write_rows(path: Path, examples: Examples) -> None:
+    """Vectors and a number as a CSV without header, the number last."""
+    assert isinstance(examples.inputs, TensorInputs)
+    np.savetxt(path, np.c_[examples.inputs.tensor.numpy(), examples.targets.numpy()], delimiter=",")
+
+
+def read_rows(path: Path) -> Examples:
+    table = torch.from_numpy(np.loadtxt(path, delimiter=",", ndmin=2))
+    return Examples(TensorInputs(table[:, :DIM].float()), table[:, DIM], [f"line {i + 1}" for i in range(len(table))])
+
+
 class VariedOptions(DomainOptions):
     predict: Literal[KINDS] = Field("number", description="what is predicted")  # type: ignore[valid-type]
 
@@ -86,6 +97,7 @@ class Varied(Domain):
     summary: ClassVar[str] = "vectors with a target of every task, for tests"
     Options = VariedOptions
     default_labels: ClassVar[int | None] = 80
+    pretrains: ClassVar[bool] = True
 
     def sources(self) -> Sequence[SourceInfo]:
         return [SourceInfo("straight", "pretrained here", "CC0-1.0", "none")]
@@ -105,8 +117,21 @@ class Varied(Domain):
             batch_size=64,
         )
 
+    def pretrain(self, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        everything = read_rows(data.path)
+        cut = len(everything) * 9 // 10
+        parts = [everything.select(torch.arange(*ends)) for ends in ((0, cut), (cut, len(everything)))]
+        card = {"license": "CC0-1.0", "citation": "none"}
+        task = make_task("number")
+        base = Ref("toy_net", {"width": 16})
+        return pretrain(data.path.stem, base, *parts, task, {"dim": DIM}, card, context, steps=200, batch_size=64)
+
     def target(self, options: Any, data: Any, source: SourceModel, context: DomainContext) -> TargetTask:
         kind = options.predict
+        if data.path is not None:
+            everything, kind = read_rows(data.path), "number"
+            pool, test = everything.select(torch.arange(80)), everything.select(torch.arange(80, len(everything)))
+            return TargetTask(data.path.name, make_task(kind), pool, test, {"dim": DIM}, {"data": "synthetic"})
         pool = rows(kind, 240, 3 + 10 * context.data_seed, 0.3, "pool")
         test = rows(kind, 200, 4 + 10 * context.data_seed, 0.3, "test")
         card = {"data": "synthetic"}

@@ -157,6 +157,8 @@ class Domain(ABC):
     """Demo tasks by name, with a line of description."""
     keeps_rows: ClassVar[bool] = True
     """False where a saved model must not hold training rows or their features (patients): kNN is then refused."""
+    pretrains: ClassVar[bool] = False
+    """True where :meth:`pretrain` makes a source model of the user's own data."""
     least_count: ClassVar[int] = 1
     """Reports show no count of fewer rows than this, and above 1 no value of one row (11 is usual for patients)."""
 
@@ -174,6 +176,14 @@ class Domain(ABC):
     @abstractmethod
     def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
         """Load or pretrain (and cache) the source; raises ModelError for an unknown or broken one."""
+
+    def pretrain(self, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        """A source model trained on the user's labelled rows, for ``tlplat pretrain``; offered where ``pretrains``.
+
+        Train it with :func:`tlplat.pretrain.pretrain`, on rows that are checked and split as the target's are.
+        ``preprocess`` must let :meth:`target` and :meth:`encode` treat other rows as these were treated.
+        """
+        raise TypeError(f"the domain {self.name} pretrains no source")
 
     def source_rows(
         self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext

@@ -128,8 +128,8 @@ def requirements(needed: Iterable[tuple[str, str]], registry: Registry) -> list[
     return [found[key] for key in sorted(found)]
 
 
-def save_source(folder: Path, source: SourceModel) -> None:
-    """Write a source model: ``model.safetensors source.json`` and the manifest."""
+def save_source(folder: Path, source: SourceModel, domain: str | None = None) -> None:
+    """Write a source model: ``model.safetensors source.json`` and the manifest. ``domain``: that made it."""
     tensors = {f"backbone.{k}": v for k, v in source.state.items()}
     tensors |= {f"head.{k}": v for k, v in (source.head or {}).items()}
     write_tensors(folder / "model.safetensors", tensors)
@@ -139,6 +139,7 @@ def save_source(folder: Path, source: SourceModel) -> None:
         {
             "format": FORMAT,
             "name": source.name,
+            **({} if domain is None else {"domain": domain}),
             "base": _ref(source.base),
             "task": task
             and {"kind": task.kind, "outputs": task.outputs, "labels": task.labels, "options": task.options},

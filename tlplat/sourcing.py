@@ -14,6 +14,7 @@ from tlplat.data.splits import draw_labels
 from tlplat.data.unlabeled import MOST_ROWS, Admitted, admit, need_rows
 from tlplat.domain import DataOptions, Domain, DomainContext
 from tlplat.errors import TlplatError, UsageError
+from tlplat.kept import place_of, read_kept
 from tlplat.model import SourceModel
 from tlplat.strategy import Strategy
 from tlplat.view import View, aligned, relabelled
@@ -128,9 +129,17 @@ class Sourcing:
         turned = relabelled(rows.targets, raw.source.task.labels, view.source.task.labels)
         return dataclasses.replace(rows, targets=turned)
 
+    def _source(self, name: str) -> SourceModel:
+        """A folder or a kept source that tlplat wrote, else what the domain knows by the name."""
+        if name not in [info.name for info in self.domain.sources()]:
+            path = place_of(name, self.domain.name, self.context.cache)
+            if path is not None:
+                return read_kept(path, self.domain.name, self.data.path)
+        return self.domain.source(name, self.options, self.context)
+
     def _next(self, name: str, before: Sequence[View]) -> View:
         if name not in self.loaded:
-            source = self.domain.source(name, self.options, self.context)
+            source = self._source(name)
             twin = next((view.called for view in before if view.source.name == source.name), None)
             if twin is not None:
                 raise UsageError(

@@ -19,6 +19,7 @@ from tlplat.data.quality import check_quality
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import Finding, UsageError
 from tlplat.features import FeatureStore
+from tlplat.kept import describe, keep, need_empty
 from tlplat.model import BackboneInfo, SourceModel
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
@@ -168,6 +169,27 @@ def rank(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, A
         **ranking.to_json(),
         "warnings": sourcing.context.warnings,
     }
+
+
+def pretrain_source(config: RunConfig, registry: Registry, report: Reporter, folder: Path) -> dict[str, Any]:
+    """Train a source model on the user's data and write it to a folder of its own (``tlplat pretrain``).
+
+    Raises:
+        UsageError TL-PRETRAIN-NONE: the domain trains no source on data of the user's. TL-OUT-EXISTS: the folder is in
+            use. What the domain raises for bad data.
+    """
+    sourcing, _ = _opened(config, registry, report, dry=False)
+    domain, context = sourcing.domain, sourcing.context
+    if not domain.pretrains:
+        raise UsageError(
+            "TL-PRETRAIN-NONE",
+            f"the domain {domain.name} trains no source model on data of yours",
+            fix=f"use one of its sources: `tlplat sources --domain {domain.name}`",
+        )
+    need_empty(folder)
+    source = domain.pretrain(sourcing.options, sourcing.data, context)
+    source = keep(source, folder, domain.name, context.cache, sourcing.data.path)
+    return {**describe(folder).to_json(), "parameters": sum(t.numel() for t in source.state.values())}
 
 
 def _opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) -> tuple[Sourcing, FeatureStore]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ EPILOG = """\b
 Examples:
   tlplat sources
   tlplat sources tiara --domain genomics
+  tlplat sources ./my-source
 """
 
 
@@ -25,11 +27,16 @@ Examples:
 @click.option("--domain", help="Only this domain's.")
 @json_option
 def command(name: str | None, domain: str | None, as_json: bool) -> None:
-    """List the source models that the installed domains offer; with NAME, describe one.
+    """List the source models that the installed domains offer and those pretrained here; with NAME, describe one.
 
-    The domains are loaded for it; their models are not.
+    NAME may be a folder that `tlplat pretrain` wrote. The domains are loaded for it; their models are not.
     """
-    found = list(sources(domain))
+    from tlplat.kept import describe, is_source
+
+    if name is not None and is_source(Path(name)):
+        _show([describe(Path(name)).to_json()], as_json)
+        return
+    found = [*sources(domain), *pretrained(domain)]
     if name is None:
         emit({"sources": found}, as_json, ("name", "domain", "license", "summary"), found)
         return
@@ -42,11 +49,23 @@ def command(name: str | None, domain: str | None, as_json: bool) -> None:
             found=", ".join(known) or "none",
             fix="choose a name that `tlplat sources` lists, or give a path to `tlplat run --source`",
         )
+    _show(chosen, as_json)
+
+
+def _show(chosen: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         emit_json({"sources": chosen})
         return
     for source in chosen:
         write_fields(source, "")
+
+
+def pretrained(domain: str | None) -> Iterator[dict[str, Any]]:
+    """The sources that were pretrained on this machine and are still where they were written."""
+    from tlplat.cache import cache_root
+    from tlplat.kept import kept
+
+    yield from (source.to_json() for source in kept(cache_root()) if domain in (None, source.domain))
 
 
 def sources(domain: str | None) -> Iterator[dict[str, Any]]:

@@ -268,3 +268,22 @@ def test_real_genomes(real_context):
     model = TransferModel(backbone, head)
     decoded = found.task.decode(apply_in_batches(model, model, found.test.inputs))
     assert found.task.metrics[0](found.test.targets.numpy(), decoded)[0] > 0.92
+
+
+def test_a_source_of_the_users_own_sequences(context, write, dna):
+    """Trained on motif against none, it knows the motif in other sequences, which are encoded as its own were."""
+
+    def labelled(count, prefix):
+        motif = "TTGACATATAAT"
+        windows = [dna(24) + (motif if i % 2 else dna(12)) + dna(24) for i in range(count)]
+        return "".join(f">{prefix}{i} label={'yes' if i % 2 else 'no'}\n{w}\n" for i, w in enumerate(windows))
+
+    data = DataOptions(path=write("old.fasta", labelled(160, "o")), labels_from="header")
+    made = DOMAIN.pretrain(GenomicsOptions(), data, context)
+    assert made.name == "old"
+    assert made.preprocess["length"] == 60
+    assert made.provenance["validation"]["auroc"] > 0.9
+    assert made.provenance["rows"] > 120
+    found = target(made, context, write("new.fasta", labelled(60, "n")))
+    assert found.task.labels == made.task.labels
+    assert found.pool.inputs.tensor.shape[1] == 60

@@ -21,7 +21,7 @@ from tlplat_genomics.baselines import KmerLogistic, OneHotLogistic, OpenFrameLog
 from tlplat_genomics.demo import data_card, demo_genome, examples
 from tlplat_genomics.labels import encode_labels
 from tlplat_genomics.preprocess import Preprocess
-from tlplat_genomics.sources import e_coli_windows, pretrained_on_e_coli, source_name
+from tlplat_genomics.sources import e_coli_windows, pretrained_on_e_coli, pretrained_on_rows, source_name
 from tlplat_genomics.split import split_windows
 from tlplat_genomics.strict import Limits
 from tlplat_genomics.tiara import load_tiara
@@ -57,6 +57,7 @@ class GenomicsDomain(Domain):
     summary: ClassVar[str] = "DNA sequences: start codons and coding regions from genome to genome, or your FASTA"
     Options: ClassVar[type[DomainOptions]] = GenomicsOptions
     default_labels: ClassVar[int | None] = 64
+    pretrains: ClassVar[bool] = True
     tasks: ClassVar[Mapping[str, str]] = {
         "start-site": "annotated ATG start codons against other ATGs, windows of 100 bases (default)",
         "coding": "coding against intergenic, windows of 200 bases of unknown frame and strand",
@@ -151,6 +152,14 @@ class GenomicsDomain(Domain):
             unit="sequence cluster",
             unlabeled=pool.inputs,
         )
+
+    def pretrain(self, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        """A network trained on the user's sequences; without data, the one of E. coli's windows."""
+        if data.path is None:
+            return pretrained_on_e_coli(options.task, options.backbone, context)
+        rows, pool_size = _user_rows(options, data)
+        task, targets = encode_labels([str(label) for label in rows.labels], rows.ids, (), options.classes)
+        return pretrained_on_rows(data.path, rows, pool_size, targets, task, options.backbone, context)
 
     def source_rows(
         self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext

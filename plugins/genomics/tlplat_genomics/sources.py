@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from tlplat.model import SourceModel
 from tlplat.plan import Ref
 from tlplat.pretrain import pretrain
 from tlplat.tasks.classification import Classification
+from tlplat_genomics import userdata
 from tlplat_genomics.assets import ORGANISMS
 from tlplat_genomics.augment import composition_copies
 from tlplat_genomics.backbone import StrandedCnn
@@ -27,6 +29,8 @@ SOURCE_ORGANISM = "e-coli"
 WINDOW_SEED = 0
 """The source's rows do not depend on the run's seeds, so that one pretraining serves all draws of labels."""
 VALIDATION_SHARE = 0.1
+EPOCHS, LEAST_STEPS = 30, 200
+"""Of pretraining on the user's sequences, up to the steps of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,36 @@ def pretrained_on_e_coli(task: str, backbone: str, context: DomainContext) -> So
         context,
         steps=recipe.steps,
         batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+    )
+
+
+def pretrained_on_rows(
+    path: Path,
+    rows: userdata.Rows,
+    pool_size: int,
+    targets: torch.Tensor,
+    task: Classification,
+    backbone: str,
+    context: DomainContext,
+) -> SourceModel:
+    """Train a backbone on the user's sequences; a tenth of them, by clusters of near-copies, validates."""
+    preprocess = Preprocess(max(map(len, rows.tokens)))
+    split = userdata.split_rows(rows, pool_size, targets, preprocess, WINDOW_SEED, VALIDATION_SHARE)
+    train, validation = userdata.as_examples(rows, targets, split, preprocess)
+    recipe = RECIPES["coding" if backbone == "codon" else "start-site", "cnn" if backbone == "auto" else backbone]
+    batch = min(recipe.batch_size, len(train))
+    return pretrain(
+        path.name.partition(".")[0],
+        recipe.base,
+        train,
+        validation,
+        task,
+        preprocess.to_json(),
+        {"data": path.name, "license": "", "citation": "", "split": split.report},
+        context,
+        steps=min(recipe.steps, max(LEAST_STEPS, EPOCHS * len(train) // batch)),
+        batch_size=batch,
         learning_rate=recipe.learning_rate,
     )
 

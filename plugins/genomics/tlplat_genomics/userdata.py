@@ -79,15 +79,24 @@ def joined(pool: Rows, held: Rows | None) -> Rows:
     return Rows(pool.ids + held.ids, pool.tokens + held.tokens, pool.labels + held.labels, pool.groups + held.groups)
 
 
-def split_rows(rows: Rows, pool_size: int, targets: torch.Tensor, preprocess: Preprocess, data_seed: int) -> Split:
+def split_rows(
+    rows: Rows,
+    pool_size: int,
+    targets: torch.Tensor,
+    preprocess: Preprocess,
+    data_seed: int,
+    share: float = TEST_SHARE,
+) -> Split:
     """The split: after ``pool_size`` rows where test rows came in a file of their own, else made here by clusters.
+
+    ``share``: of the rows that are held out.
 
     Raises:
         DataError TL-LEAK-DUP, TL-LEAK-HOMOLOG: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters.
     """
     if pool_size < len(rows.ids):
         return check_split(rows.tokens, np.arange(len(rows.ids)) >= pool_size, rows.ids)
-    split = split_sequences(rows.tokens, _groups(rows, preprocess), targets.numpy(), TEST_SHARE, data_seed)
+    split = split_sequences(rows.tokens, _groups(rows, preprocess), targets.numpy(), share, data_seed)
     for label in np.unique(targets.numpy()).tolist():
         inside = split.test[targets.numpy() == label]
         if inside.all() or not inside.any():
