@@ -71,7 +71,11 @@ def document(
             "target": target.title.rpartition("->")[2].strip() or target.title,
             "unit": target.unit,
         },
-        "metric": {"name": metric.name, "higher_is_better": metric.higher_is_better},
+        "metric": {
+            "name": metric.name,
+            "higher_is_better": metric.higher_is_better,
+            "unit": task.metric_unit(metric.name),
+        },
         "labels": {
             "train": len(labelled) - held,
             "validation": held,

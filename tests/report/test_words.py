@@ -2,7 +2,7 @@ import pytest
 from report import sample
 
 from tlplat.report import findings, words
-from tlplat.report.document import Report
+from tlplat.report.document import MetricPart, Report
 
 AUROC = words.KNOWN["auroc"]
 LOSS = words.KNOWN["log_loss"]
@@ -104,3 +104,10 @@ def test_a_better_loser_on_test_is_told_and_only_then():
     winner = next(c for c in document["candidates"] if c["key"] == "l2sp")
     winner["mean"], winner["interval"] = 0.99, [0.98, 0.995]
     assert not any("Another candidate" in r for r in findings.remarks(Report.of(document)))
+
+
+def test_a_difference_has_the_metrics_unit():
+    metric = MetricPart(name="rmse", higher_is_better=False, unit="cm")
+    assert words.metric_words(metric).unit == "cm of RMSE"
+    assert words.metric_words(MetricPart(name="rmse", higher_is_better=False)).unit == "in RMSE"
+    assert words.metric_words(MetricPart(name="recall_at_1", higher_is_better=True)).unit == "points of recall@1"

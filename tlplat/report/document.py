@@ -31,13 +31,17 @@ class TaskPart(Part):
 
 
 class MetricPart(Part):
-    """The primary metric. ``points``: differences are spoken of in hundredths (known metrics need not say)."""
+    """The primary metric. ``points``: differences are spoken of in hundredths (known metrics need not say).
+
+    ``unit``: what it is measured in; empty for a pure number.
+    """
 
     name: str
     higher_is_better: bool
     title: str | None = None
     meaning: str | None = None
     points: bool | None = None
+    unit: str = ""
 
 
 class LabelsPart(Part):

@@ -14,15 +14,18 @@ NONE = "n/a"
 
 @dataclass(frozen=True)
 class MetricWords:
-    """How a metric is spoken of. ``points``: differences are given in hundredths, called points."""
+    """How a metric is spoken of. ``points``: differences are given in hundredths, called points. ``measure``: unit."""
 
     title: str
     meaning: str
     points: bool
+    measure: str = ""
 
     @property
     def unit(self) -> str:
-        """What a difference counts: ``points of AUROC``, or the metric's name."""
+        """What a difference counts: ``points of AUROC``, ``cm of RMSE``, or the metric's name."""
+        if self.measure and not self.points:
+            return f"{self.measure} of {self.title}"
         return f"points of {self.title}" if self.points else f"in {self.title}"
 
 
@@ -37,6 +40,18 @@ KNOWN = {
     "r2": MetricWords("R\u00b2", "the share of variance explained", False),
     "rmse": MetricWords("RMSE", "the root of the mean squared error", False),
     "mae": MetricWords("MAE", "the mean absolute error", False),
+    "spearman": MetricWords("rank correlation", "how far predictions are in the order of what came", True),
+    "crps": MetricWords("CRPS", "the distance of the predicted distribution from what came", False),
+    "pinball": MetricWords("pinball loss", "the error of the quantiles, each side by its share", False),
+    "coverage_error": MetricWords("coverage error", "how far the interval's coverage is from what it says", True),
+    "uno_concordance": MetricWords("Uno's concordance", "concordance that does not hang on the censoring", True),
+    "integrated_brier": MetricWords("integrated Brier score", "the squared error of survival over the times", False),
+    "policy_value": MetricWords("policy value", "the mean outcome if everyone got what is recommended", False),
+    "effect_error": MetricWords("effect error", "the squared error of effects, noise of the truth included", False),
+    "outcome_mae": MetricWords("MAE of the outcome", "the mean absolute error under the arm that was given", False),
+    "recall_at_1": MetricWords("recall@1", "the share of rows whose nearest neighbour is of their kind", True),
+    "recall_at_5": MetricWords("recall@5", "the share of rows with one of their kind among the nearest five", True),
+    "mean_average_precision": MetricWords("mAP", "the mean precision at each row of a kind, all ranked", True),
 }
 
 
@@ -47,6 +62,7 @@ def metric_words(metric: MetricPart) -> MetricWords:
         metric.title or known.title,
         metric.meaning or known.meaning,
         known.points if metric.points is None else metric.points,
+        metric.unit,
     )
 
 

@@ -69,7 +69,7 @@ class ContinuedPretraining(Strategy):
     name: ClassVar[str] = "continued_pretraining"
     family: ClassVar[Family] = "parameter"
     paper: ClassVar[str] = "Gururangan et al. 2020, Don't stop pretraining (task-adaptive pretraining)"
-    requires: ClassVar[frozenset[str]] = frozenset({"row_loss", "unlabeled"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loss", "unlabeled"})
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -109,6 +109,10 @@ class Task(ABC):
     def metrics(self) -> Sequence[Metric]:
         """The first is primary: it decides selection and verdict. They are the same before and after ``settled``."""
 
+    def metric_unit(self, name: str) -> str:
+        """What the metric is measured in, such as ``mm``; empty for a pure number."""
+        return ""
+
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss over the rows, a scalar with gradient."""

@@ -130,6 +130,9 @@ class Forecasting(Task):
         ]
         return sorted(found, key=lambda m: m.name != self.metric)
 
+    def metric_unit(self, name: str) -> str:
+        return self.unit if name in ("crps", "pinball", "mae") else ""
+
     @property
     def prediction_shape(self) -> tuple[int, ...]:
         return (self.steps, len(self.quantiles))

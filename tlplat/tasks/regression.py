@@ -79,6 +79,9 @@ class Regression(Task):
         """What is predicted, with its unit."""
         return f"{self.target} ({self.unit})" if self.unit else self.target
 
+    def metric_unit(self, name: str) -> str:
+        return self.unit if name in ("rmse", "mae") else ""
+
     def settled(self, targets: Tensor) -> Regression:
         """With mean and standard deviation of the training targets."""
         y = targets.double()

@@ -113,6 +113,9 @@ class Treatment(Task):
         ]
         return sorted(found, key=lambda m: m.name != self.metric)
 
+    def metric_unit(self, name: str) -> str:
+        return self.unit if name in ("policy_value", "outcome_mae") else ""
+
     def settled(self, targets: Tensor) -> Treatment:
         """With mean and standard deviation of the training rows' outcomes."""
         y = targets[:, 1].double()
