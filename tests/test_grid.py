@@ -8,19 +8,21 @@ import torch
 import varied
 
 from tlplat import plugins
+from tlplat.batches import Gradients
 from tlplat.cache import TensorCache, cache_root
 from tlplat.cli.predict import write_csv
 from tlplat.config import RunConfig
 from tlplat.data.splits import draw_labels
 from tlplat.domain import DataOptions, DomainContext
+from tlplat.errors import ResourceError
 from tlplat.features import FeatureStore
-from tlplat.model import BackboneInfo
+from tlplat.model import BackboneInfo, TransferModel
 from tlplat.modelio import load_model, save_model
 from tlplat.prediction import predict
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.runner import run
-from tlplat.stage import load_registry
+from tlplat.stage import load_registry, rank
 from tlplat.testing.workbench import Toybench
 from tlplat.train import FitSettings
 from tlplat.trial import Bench, Rows, Trivial
@@ -118,6 +120,37 @@ def test_transfer_beats_the_trivial_baseline(registry, kind):
     for name in ("zero_shot", "linear_probe", "full_ft"):
         score = metric(targets, bench.run(name).predictions[0])[0]
         assert sign * score > sign * metric(targets, flat)[0], name
+
+
+@pytest.mark.parametrize("kind", varied.KINDS)
+def test_sources_are_ranked_by_a_probe_and_their_own_head(registry, kind):
+    config = RunConfig.model_validate({"domain": "varied", "threads": 1, "options": {"predict": kind}})
+    found = rank(config, load_registry(config), Reporter())["sources"][0]
+    assert all(np.isfinite(found["scores"][name]) for name in ("probe", "zero_shot", "log_me")), found
+    assert (found["scores"]["n_leep"] is None) is (kind != "retrieval")
+
+
+@pytest.mark.parametrize("kind", ["cox", "retrieval"])
+def test_a_step_on_a_set_is_never_split_and_running_out_of_memory_ends_it(registry, kind):
+    bench = bench_of(registry, kind)
+    task = bench.target.task.settled(bench.labelled.targets)
+    model = TransferModel(bench.source.build(registry), task.head(16)).eval()
+    index = torch.arange(64)
+    loss = Gradients(model, task, "float32", 4, print).compute(index, bench.labelled, [], 0)
+    found = model.head.weight.grad.clone()
+    model.zero_grad()
+    whole = task.loss(model(bench.labelled.inputs.take(index)), bench.labelled.targets[index])
+    whole.backward()
+    assert loss == pytest.approx(whole.item(), rel=1e-5)
+    torch.testing.assert_close(found, model.head.weight.grad)
+
+    class Full(type(task)):
+        def loss(self, outputs, targets):
+            raise MemoryError
+
+    with pytest.raises(ResourceError, match=r"TL-OOM.*a loss over a set") as error:
+        Gradients(model, Full(**task.info().options), "float32", 1, print).compute(index, bench.labelled, [], 0)
+    assert error.value.exit_code == 6
 
 
 @pytest.mark.parametrize("kind", ["number", "cox", "dr_learner"])

@@ -59,9 +59,8 @@ def command(ctx: click.Context, /, quiet: bool, as_json: bool, **given: Any) -> 
     if as_json:
         emit_json(document)
     else:
-        click.echo(
-            f"{document['target']}: {', '.join(document['task']['labels'])}; {document['labels']} labelled rows\n"
-        )
+        predicted = ", ".join(document["task"]["labels"]) or document["task"]["kind"]
+        click.echo(f"{document['target']}: {predicted}; {document['labels']} labelled rows\n")
         write_ranking(document)
 
 

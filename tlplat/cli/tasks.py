@@ -25,9 +25,12 @@ def command(name: str | None, as_json: bool) -> None:
     if name is None:
         list_group("tasks", as_json)
         return
+    from tlplat.isolate import blame, stdout_to_stderr
+
     cls: Any
     cls, registry = described("tasks", name)
-    task = cls.example()
+    with stdout_to_stderr(), blame(registry.owner("tasks", name), f"the example of the task {name!r}"):
+        task = cls.example()
     fields = {
         "name": name,
         "brought by": registry.owner("tasks", name),

@@ -87,7 +87,7 @@ def _use(report: Report, model: CandidatePart | None) -> str:
 
 def _load(report: Report) -> str:
     run = report.run_dir or "RUN"
-    probabilities = " and a probability for every label" if report.task.labels else ""
+    probabilities = " and a probability for every label" if report.task.kind == "classification" else ""
     return (
         code_block(f"tlplat predict {shlex.quote(run)} FILE")
         + f"\n\n`FILE` holds rows as the training file did; the answer has, for each, the prediction{probabilities}. "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tlplat.tasks import linear
+
 
 def nearest_mean(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Weight (c, d) and bias (c,) of -|x - mean|^2 / (2 variance), up to what all classes share.
@@ -29,10 +31,4 @@ def discriminant(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def ridge(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
     """Least squares on targets in {-1, 1} with ``penalty * n * |W|^2``: weight (c, d), bias (Rifkin et al. 2003)."""
-    centre, offset = x.mean(dim=0), (2 * y - 1).mean(dim=0)
-    a, b, n = x - centre, 2 * y - 1 - offset, len(x)
-    if n < a.shape[1]:
-        weight = (torch.linalg.solve(a @ a.T + penalty * n * torch.eye(n, dtype=x.dtype), b).T) @ a
-    else:
-        weight = torch.linalg.solve(a.T @ a + penalty * n * torch.eye(a.shape[1], dtype=x.dtype), a.T @ b).T
-    return weight, offset - weight @ centre
+    return linear.ridge(x, 2 * y - 1, penalty)

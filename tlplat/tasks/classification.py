@@ -19,8 +19,8 @@ from tlplat.model import TaskInfo
 from tlplat.ops import fit_softmax_heads
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
 from tlplat.tasks.confusions import confusion, reliability, roc_curves
+from tlplat.tasks.linear import DECAYS, dealt_folds
 
-DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 IGNORE_INDEX = -100
 
 
@@ -222,7 +222,7 @@ def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[fl
     """Held-out cross-entropy (len(decays),) of softmax heads on x (n, d): all folds and decays in one call."""
     n, k = len(y), len(decays)
     folds = max(2, min(folds, n))
-    fold = _dealt_folds(y, folds)
+    fold = dealt_folds(y, folds)
     masks = torch.stack([(fold != f).float() for f in range(folds)])
     fit = fit_softmax_heads(
         x,
@@ -241,14 +241,6 @@ def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[fl
 def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
     scale = z.std(dim=0, correction=0)
     return z.mean(dim=0), torch.where(scale > 1e-6, scale, torch.ones_like(scale))
-
-
-def _dealt_folds(y: Tensor, folds: int) -> Tensor:
-    """(n,) fold numbers, each class dealt out in row order."""
-    order = torch.argsort(y, stable=True)
-    fold = torch.empty_like(y)
-    fold[order] = torch.arange(len(y)) % folds
-    return fold
 
 
 @hookimpl
