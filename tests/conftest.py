@@ -30,6 +30,9 @@ def shared_cache(tmp_path_factory) -> Path:
 @pytest.fixture
 def toy(toy_site, shared_cache, monkeypatch):
     """The toy plugin importable and discoverable in this process and its children; returns its module."""
+    from tlplat.ops import extension
+
+    extension.load()  # where it must be built, then in the user's own cache, not once more in each session's
     monkeypatch.setenv("TLPLAT_CACHE_DIR", str(shared_cache))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(toy_site), os.environ.get("PYTHONPATH")])))
     monkeypatch.syspath_prepend(str(toy_site))

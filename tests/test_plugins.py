@@ -156,6 +156,57 @@ def test_duplicates_name_both_and_neither_wins(site, monkeypatch):
     assert plugins.load("strategies", ["vision"]).owner("strategies", "vision") == "dist-b 1.0"
 
 
+BEHAVIOUR = """
+from tlplat.edits import Behaviour
+
+class Towards(Behaviour):
+    name = "l2sp"
+
+@hookimpl
+def tlplat_register_behaviours():
+    return [Towards]
+"""
+
+
+def test_a_name_of_tlplats_own_stays_its_own(site):
+    """A third party's plugin of a built-in's name is blamed and passed over, whichever is loaded first."""
+    site.add("dist-a", GOOD_STRATEGY.format(name="full_ft"), name="full_ft")
+    warnings: list[str] = []
+    registry = plugins.load("strategies", ["full_ft"], warn=warnings.append)
+    assert registry.get("strategies", "full_ft").__module__ == "tlplat.strategies.full_ft"
+    assert len(warnings) == 1
+    assert "TL-PLUGIN-DUP" in warnings[0]
+    assert "plugin 'full_ft' (dist-a 1.0) brings the strategy 'full_ft', which is a name of tlplat's own" in warnings[0]
+    entries = discover()
+    rows = {e.distribution: metadata_fault(e, entries) for e in entries if e.name == "full_ft"}
+    assert rows["tlplat"] is None
+    assert rows["dist-a"].code == "TL-PLUGIN-DUP"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (X.replace("[Mine]", "[Mine, Other]") + "\nclass Other(Mine):\n    name: ClassVar[str] = 'lora'\n", "strategy"),
+        (X + BEHAVIOUR, "behaviour"),
+    ],
+)
+def test_a_class_of_a_built_ins_name_is_refused_before_anything_is_registered(site, code, kind):
+    site.add("dist-a", code)
+    error = fault()
+    assert error.code == "TL-PLUGIN-DUP"
+    assert f"plugin 'x' (dist-a 1.0) brings the {kind} " in error.message
+    registry = plugins.load("strategies", None, warn=lambda sentence: None)
+    assert registry.owner("strategies", "lora").startswith("tlplat ")
+    assert "x" not in registry.names("strategies")
+
+
+def test_what_a_failing_import_changed_is_put_back(site):
+    before = os.getcwd()
+    site.add("other-x", "import os; os.chdir('/'); raise ImportError('no foo')")
+    assert fault().code == "TL-PLUGIN-LOAD"
+    assert os.getcwd() == before
+
+
 def test_two_plugins_with_one_class_name(site):
     site.add("dist-a", GOOD_STRATEGY.format(name="a"), name="a")
     site.add(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -74,6 +75,8 @@ class Gradients:
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
                 outputs = self.model(batch)
             loss = self.task.loss(outputs.float(), targets)
+            if not bool(torch.isfinite(loss)):  # before a behaviour's algebra stumbles over it
+                return math.nan
             for behaviour in behaviours:
                 extra = behaviour.loss(self.model, batch, outputs)
                 loss = loss if extra is None else loss + extra

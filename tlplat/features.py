@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Batch, Examples, Inputs, state_digest, to_device
+from tlplat.errors import NonFiniteError
 from tlplat.memory import no_memory, out_of_memory
 from tlplat.model import Backbone, SourceModel, model_device
 from tlplat.ops import extract_features
@@ -49,8 +50,25 @@ def apply_in_batches(
             m.training = training
 
 
+def finite(features: Tensor) -> Tensor:
+    """``features`` (n, d) as they are, none NaN or infinite: what is fitted on such features would say nothing.
+
+    Raises:
+        NonFiniteError TL-NUM-NONFINITE: names the rows that hold one.
+    """
+    wrong = torch.nonzero(~torch.isfinite(features).flatten(1).all(dim=1)).flatten().tolist()
+    if wrong:
+        raise NonFiniteError(
+            "TL-NUM-NONFINITE",
+            f"the network's features of {len(wrong)} of {len(features)} rows are not finite",
+            where=f"rows {', '.join(map(str, wrong[:5]))}{', ...' if len(wrong) > 5 else ''} (counted from 0)",
+            fix="look for missing or extreme values in these rows of the data",
+        )
+    return features
+
+
 def _in_batches(function: Callable[[Batch], Tensor], device: torch.device, inputs: Inputs, batch_size: int) -> Tensor:
-    starts = range(0, len(inputs), batch_size)
+    starts = range(0, max(1, len(inputs)), batch_size)  # no row is one empty batch, so that shapes stay
     rows = [torch.arange(i, min(i + batch_size, len(inputs))) for i in starts]
     return torch.cat([function(to_device(inputs.take(r), device)).float().cpu() for r in rows])
 
@@ -63,16 +81,20 @@ def conclude(task: Task, model: nn.Module, train: Examples) -> Task:
 
 
 def frozen_features(backbone: Backbone, inputs: Inputs) -> Tensor:
-    """(n, feature_dim) float32 features in eval mode on the CPU, through the fused last block where there is one."""
+    """(n, feature_dim) float32 features in eval mode on the CPU, through the fused last block where there is one.
+
+    Raises:
+        NonFiniteError TL-NUM-NONFINITE: a row's features are NaN or infinite.
+    """
     tail = backbone.tail()
     if tail is None:
-        return apply_in_batches(backbone, backbone, inputs)
+        return finite(apply_in_batches(backbone, backbone, inputs))
 
     def fused(batch: Batch) -> Tensor:
         x, mask = tail.body(batch)
         return extract_features(x, tail.block, mask=mask)
 
-    return apply_in_batches(fused, backbone, inputs)
+    return finite(apply_in_batches(fused, backbone, inputs))
 
 
 @dataclass
@@ -149,5 +171,6 @@ class FeatureStore:
 
 def _depths(backbone: Backbone, inputs: Inputs) -> dict[str, Tensor]:
     sizes = backbone.block_dims
-    joined = apply_in_batches(lambda batch: torch.cat(backbone.depth_features(batch), dim=1), backbone, inputs)
+    every = apply_in_batches(lambda batch: torch.cat(backbone.depth_features(batch), dim=1), backbone, inputs)
+    joined = finite(every)
     return {str(i): part.contiguous() for i, part in enumerate(torch.split(joined, list(sizes), dim=1))}

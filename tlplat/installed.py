@@ -11,6 +11,7 @@ from tlplat.errors import PluginError, did_you_mean
 from tlplat.registry import singular
 
 GROUPS = ("domains", "strategies", "tasks", "commands", "observers")
+OWN = "tlplat"
 OFFICIAL_DOMAINS = ("finance", "genomics", "medicine", "nlp", "vision")
 
 
@@ -33,6 +34,11 @@ class PluginEntry:
     @property
     def owner(self) -> str:
         return f"{self.distribution} {self.version}"
+
+    @property
+    def built_in(self) -> bool:
+        """Whether tlplat itself brings it."""
+        return canonical(self.distribution) == OWN
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} ({self.owner})"
@@ -61,15 +67,21 @@ def discover() -> list[PluginEntry]:
             group = point.group.removeprefix("tlplat.")
             if group == point.group or group not in GROUPS:
                 continue
-            if allowed and canonical(name) != "tlplat" and not allowed & {canonical(name), canonical(point.name)}:
+            if allowed and canonical(name) != OWN and not allowed & {canonical(name), canonical(point.name)}:
                 continue
             entries.append(PluginEntry(group, point.name, point.value, name, version, requires))
     return sorted(entries, key=lambda e: (GROUPS.index(e.group), e.name, e.distribution))
 
 
 def only(group: str, name: str, entries: Sequence[PluginEntry]) -> PluginEntry:
-    """The one entry of that name; PluginError TL-PLUGIN-MISSING or TL-PLUGIN-DUP."""
+    """The one entry of that name; PluginError TL-PLUGIN-MISSING or TL-PLUGIN-DUP.
+
+    A name of tlplat's own always means tlplat's own: :func:`shadowed` blames others that bring it too.
+    """
     found = [entry for entry in entries if (entry.group, entry.name) == (group, name)]
+    own = [entry for entry in found if entry.built_in]
+    if own:
+        return own[0]
     if len(found) > 1:
         raise PluginError(
             "TL-PLUGIN-DUP",
@@ -82,8 +94,26 @@ def only(group: str, name: str, entries: Sequence[PluginEntry]) -> PluginEntry:
     return found[0]
 
 
+def shadowed(entry: PluginEntry, entries: Sequence[PluginEntry]) -> PluginError | None:
+    """The TL-PLUGIN-DUP of another's plugin with a name of tlplat's own, which it cannot replace; else None."""
+    if entry.built_in or not any(e.built_in and (e.group, e.name) == (entry.group, entry.name) for e in entries):
+        return None
+    return taken(entry, singular(entry.group), entry.name)
+
+
+def taken(entry: PluginEntry, kind: str, name: str) -> PluginError:
+    """The TL-PLUGIN-DUP of a plugin that brings a name of tlplat's own."""
+    return PluginError(
+        "TL-PLUGIN-DUP",
+        f"{entry} brings the {kind} {name!r}, which is a name of tlplat's own",
+        fix=f"uninstall {entry.distribution}, or ask its authors for a version with a name of its own",
+    )
+
+
 def metadata_fault(entry: PluginEntry, entries: Sequence[PluginEntry]) -> PluginError | None:
     """What is wrong with the plugin as far as metadata show: a duplicate, or a tlplat that it does not accept."""
+    if (fault := shadowed(entry, entries)) is not None:
+        return fault
     try:
         only(entry.group, entry.name, entries)
         check_version(entry)
@@ -103,7 +133,7 @@ def check_version(entry: PluginEntry) -> None:
             needed = Requirement(line)
         except InvalidRequirement:
             continue
-        if canonical(needed.name) != "tlplat" or (needed.marker and not needed.marker.evaluate({"extra": ""})):
+        if canonical(needed.name) != OWN or (needed.marker and not needed.marker.evaluate({"extra": ""})):
             continue
         if not needed.specifier.contains(__version__, prereleases=True):
             raise PluginError(

@@ -57,18 +57,22 @@ def blame(owner: str, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def kept_globals(owner: str) -> Iterator[None]:
+def kept_globals(owner: str, when: str = "while it was imported") -> Iterator[None]:
     """Refuse (TL-PLUGIN-CONTRACT), and undo, changes of process-wide state that would alter other people's runs."""
     probes = _probes()
     before = {name: read() for name, (read, _) in probes.items()}
-    yield
-    changed = [name for name, (read, _) in probes.items() if read() != before[name]]
-    for name in changed:
-        probes[name][1](before[name])
+    changed: list[str] = []
+    try:
+        yield
+    finally:  # also where the code fails after it has changed something
+        for name, (read, put_back) in probes.items():
+            if read() != before[name]:
+                changed.append(name)
+                put_back(before[name])
     if changed:
         raise PluginError(
             "TL-PLUGIN-CONTRACT",
-            f"{owner} changed {', '.join(changed)} while it was imported",
+            f"{owner} changed {', '.join(changed)} {when}",
             expected="global state as it was",
             fix="set it inside the plugin's functions and put it back there, or leave it out with TLPLAT_PLUGINS",
         )

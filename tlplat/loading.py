@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -14,7 +15,7 @@ import pluggy
 
 from tlplat import __version__, hookspecs
 from tlplat.errors import PluginError, did_you_mean
-from tlplat.installed import PluginEntry, check_version
+from tlplat.installed import PluginEntry, check_version, discover, taken
 from tlplat.isolate import kept_globals, stdout_to_stderr
 from tlplat.registry import KINDS, Registry, singular
 
@@ -66,11 +67,27 @@ def register(entry: PluginEntry, registry: Registry) -> None:
                 if isinstance(returned, Iterable) and not isinstance(returned, str | bytes | type):
                     items = list(itertools.islice(returned, MAX_RETURNED))
             answers += [(kind, cls) for cls in _checked(entry, hook.name, items, contract)]
+    for kind, cls in () if entry.built_in else answers:
+        if cls.name in _own_names(kind):
+            raise taken(entry, singular(kind), cls.name)
     if not any((kind, cls.name) == (entry.group, entry.name) for kind, cls in answers):
         brought = ", ".join(f"{singular(kind)} {cls.name!r}" for kind, cls in answers)
         raise _broken(entry, f"tlplat_register_{entry.group}", brought or "nothing", f"a class named {entry.name!r}")
     for kind, cls in answers:
         registry.add(kind, cls, entry.owner, (entry.group, entry.name))
+
+
+@functools.cache
+def _own_names(kind: str) -> frozenset[str]:
+    """Names of tlplat's own classes of a kind: for edits and behaviours its strategies must be imported."""
+    own = [entry for entry in discover() if entry.built_in and entry.group in KINDS]
+    if kind not in ("edits", "behaviours"):
+        return frozenset(entry.name for entry in own if entry.group == kind)
+    known = Registry()
+    for entry in own:
+        with suppress(PluginError):  # it is blamed where it is used
+            register(entry, known)
+    return frozenset(known.names(kind))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tlplat.errors import PluginError
-from tlplat.installed import GROUPS, PluginEntry, discover, only
+from tlplat.installed import GROUPS, PluginEntry, discover, only, shadowed
 from tlplat.registry import Registry
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ def load(
     for name in known if names is None else names:
         if (group, name) in registry.entries:
             continue
+        for fault in (shadowed(e, entries) for e in entries if (e.group, e.name) == (group, name)):
+            if fault is not None:
+                (warn or _warn_on_stderr)(f"[{fault.code}] {fault.message}; passed over")
         try:
             register(only(group, name, entries), registry)
         except PluginError as error:

@@ -45,7 +45,9 @@ def pretrain(
         steps, batch_size, learning_rate, weight_decay: AdamW, warm-up and cosine decay.
     """
     factory: type[Backbone] = context.registry.get("backbones", base.name)
-    base = Ref(base.name, factory(**base.args).config())  # defaults too: they may change
+    with torch.random.fork_rng(devices=[]):
+        blank = factory(**base.args)
+    base = Ref(base.name, blank.config())  # defaults too: they may change
     recipe = {
         "base": [base.name, dict(base.args), factory.code_version],
         "rows": [train.inputs.digest(), validation.inputs.digest(), state_digest({"y": train.targets})],
@@ -107,7 +109,6 @@ def pretrain(
     cache = context.tensors
     if context.dry and not cache.has_folder("sources", key):
         context.warn(f"the source {name} is not in the cache: a run pretrains it first ({steps} steps)")
-        blank = factory(**base.args)
         return SourceModel(name, base, blank.state_dict(), None, task.info(), preprocess, provenance, stand_in=True)
     source = load_source(cache.get_folder_or_build("sources", key, build))
     _remove(context.cache / "pretraining" / key)

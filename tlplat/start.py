@@ -9,7 +9,7 @@ from tlplat.bench import Bench, Rows
 from tlplat.data.examples import to_device
 from tlplat.edits import apply_edits, fit_edits
 from tlplat.errors import PluginError
-from tlplat.features import apply_in_batches
+from tlplat.features import apply_in_batches, finite
 from tlplat.model import SourceModel, TransferModel, model_device
 from tlplat.plan import TransferPlan
 from tlplat.tasks.base import Task
@@ -48,7 +48,7 @@ def _keeps_features(plan: TransferPlan, bench: Bench) -> bool:
 def _start_features(model: TransferModel, plan: TransferPlan, source: SourceModel, bench: Bench, train: Rows) -> Tensor:
     if _keeps_features(plan, bench):
         return bench.store.features(source, train.examples.inputs)[train.index]
-    return apply_in_batches(model.backbone, model.backbone, train.taken().inputs)
+    return finite(apply_in_batches(model.backbone, model.backbone, train.taken().inputs))
 
 
 def _set_head(model: TransferModel, weight: Tensor, bias: Tensor) -> None:

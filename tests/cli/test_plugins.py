@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -75,6 +76,34 @@ def test_check_of_one_plugin(site, process):
     assert (outcome.code, outcome.error) == (5, "TL-PLUGIN-LOAD")
     assert "signal 11" in outcome.err
     assert "sound" not in outcome.out
+
+
+@pytest.mark.slow
+def test_check_of_a_sound_plugin_runs_the_kit(process):
+    outcome = process("plugins", "check", "linear_probe", "--json")
+    assert outcome.code == 0
+    (row,) = outcome.document["plugins"]
+    assert re.fullmatch(r"ok; 1\d checks passed, \d do not apply", row["result"])
+    row = process("plugins", "check", "linear_probe", "--no-kit", "--json").document["plugins"][0]
+    assert row["result"] == "ok"
+
+
+@pytest.mark.slow
+def test_check_names_the_checks_that_fail(site, process):
+    """Its plan raises: most checks fail, each in a finding, and the plugin is blamed by distribution and version."""
+    site.add("dist-x", X)
+    outcome = process("plugins", "check", "x", "--json")
+    error = outcome.document["error"]
+    assert (outcome.code, error["code"]) == (5, "TL-PLUGIN-CONTRACT")
+    assert re.search(r"plugin 'x' \(dist-x 1\.0\) fails \d+ of \d+ checks of the conformance kit", error["message"])
+    assert "test_plan_is_pure_and_serialisable" in [finding["where"] for finding in error["findings"]]
+
+
+@pytest.mark.slow
+def test_the_kit_has_a_time_limit(process):
+    outcome = process("plugins", "check", "linear_probe", "--kit-timeout", "1", "--json")
+    assert (outcome.code, outcome.document["error"]["code"]) == (5, "TL-PLUGIN-LOAD")
+    assert "took more than 1 seconds under the conformance kit" in outcome.err
 
 
 def test_using_a_broken_plugin(site, tlplat):

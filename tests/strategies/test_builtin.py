@@ -1,16 +1,14 @@
 """What every built-in strategy owes, through the door that third parties use."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
+from tlplat import plugins
 from tlplat.model import BackboneInfo, ModuleInfo
-from tlplat.modelio import load_model, save_model
-from tlplat.plan import Budget, TransferPlan
+from tlplat.plan import Budget
+from tlplat.testing import StrategySuite
 from tlplat.testing.workbench import toybench
-from tlplat.trial import Rows
 
 NAMES = [
     "adabn",
@@ -61,41 +59,18 @@ def test_the_list_is_what_is_registered(registry):
     assert registry.names("strategies") == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_plan_is_pure_and_serialisable(registry, name):
-    bench = toybench(registry)
-    candidate = bench.candidate(name)
-    measured, plan = candidate.declare(bench.bench, Rows.all(bench.labelled))
-    assert (json.loads(json.dumps(measured)), plan) == candidate.declare(bench.bench, Rows.all(bench.labelled))
-    assert TransferPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+def suite(name: str) -> type[StrategySuite]:
+    """The kit's suite over the built-in strategy ``name``."""
+
+    class Test(StrategySuite):
+        @pytest.fixture
+        def strategy(self):
+            return plugins.load("strategies", [name]).get("strategies", name)()
+
+    return Test
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_better_than_chance_and_same_seed_same_result(registry, name):
-    bench = toybench(registry, labels=120)
-    first, second = bench.run(name), bench.run(name)
-    np.testing.assert_array_equal(first.predictions[0], second.predictions[0])
-    auroc = bench.target.task.metrics[0](bench.target.test.targets.numpy(), first.predictions[0])[0]
-    assert auroc > 0.55
-    assert first.inference_cost > 0
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_saved_and_loaded_predicts_the_same(registry, name, tmp_path):
-    bench = toybench(registry)
-    outcome = bench.run(name)
-    save_model(tmp_path, outcome.model, bench.target.task.info(), {"dim": 12}, registry, {})
-    again = load_model(tmp_path, registry)
-    test = bench.target.test.inputs.take(torch.arange(400))
-    with torch.no_grad():
-        np.testing.assert_allclose(again.task.decode(again.model(test)), outcome.predictions[0], atol=1e-6)
-    one = torch.stack([again.model(test[i : i + 1])[0] for i in range(5)])
-    torch.testing.assert_close(one, again.model(test[:5]), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "zero_shot"])
-def test_works_where_the_source_has_no_head(registry, name):
-    assert toybench(registry, "headless").run(name).predictions[0].shape == (400, 2)
+globals().update({f"Test_{name}": suite(name) for name in NAMES})
 
 
 def test_zero_shot_needs_the_source_head(registry):

@@ -1,4 +1,4 @@
-"""``tlplat plugins list | check``."""
+"""``tlplat plugins list | check | new``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tlplat.cli.group import COMMANDS, SuggestingGroup
 from tlplat.cli.listing import rows, warn_of_faults
 from tlplat.cli.output import emit, emit_json, json_option, write_table
 from tlplat.errors import Finding, PluginError
+from tlplat.installed import PluginEntry
 
 EPILOG = """\b
 Examples:
@@ -34,21 +35,37 @@ def list_plugins(as_json: bool) -> None:
 
 @command.command("check", epilog="\b\nExamples:\n  tlplat plugins check genomics --timeout 30")
 @click.argument("name", required=False)
-@click.option("--timeout", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Seconds for each.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Seconds for each load.")
+@click.option("--kit/--no-kit", default=True, help="With NAME: run the conformance kit over it too.  [default: kit]")
+@click.option(
+    "--kit-timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds for the kit."
+)
 @json_option
-def check_plugins(name: str | None, timeout: float, as_json: bool) -> None:
+def check_plugins(name: str | None, timeout: float, kit: bool, kit_timeout: float, as_json: bool) -> None:
     """Load each plugin in a process of its own, where a crash or a hang harms nobody; exit 5 where one fails.
 
-    NAME is a plugin, or a distribution.
+    NAME is a plugin, or a distribution: what loads is then put through the conformance kit, of strategies, domains
+    and tasks. A domain's checks run on its demo.
     """
     from tlplat.probe import probe_all
 
-    probes = probe_all(name, timeout)
-    lines = [
-        {"name": e.name, "kind": e.group, "distribution": e.distribution, "version": e.version, "result": _result(f)}
-        for e, f in probes
-    ]
-    faults = [fault for _, fault in probes if fault]
+    lines, faults = [], []
+    for entry, fault in probe_all(name, timeout):
+        said = "ok"
+        if fault is None and name is not None and kit:
+            fault, said = _conformance(entry, kit_timeout)
+        if fault is not None:
+            faults.append(fault)
+            said = f"[{fault.code}] {fault.message}"
+        lines.append(
+            {
+                "name": entry.name,
+                "kind": entry.group,
+                "distribution": entry.distribution,
+                "version": entry.version,
+                "result": said,
+            }
+        )
     error = _joined(faults) if faults else None
     if as_json:
         emit_json({"plugins": lines, **({"error": error.to_json()["error"]} if error else {})})
@@ -58,8 +75,18 @@ def check_plugins(name: str | None, timeout: float, as_json: bool) -> None:
         raise ToldError(error) if as_json else error
 
 
-def _result(fault: PluginError | None) -> str:
-    return f"[{fault.code}] {fault.message}" if fault else "ok"
+def _conformance(entry: PluginEntry, timeout: float) -> tuple[PluginError | None, str]:
+    """The kit's fault, and what to say where there is none."""
+    from tlplat.conformance import check_conformance, nonconforming, why_no_kit
+
+    reason = why_no_kit(entry)
+    if reason is not None:
+        return None, f"ok; the kit was not run: {reason}"
+    try:
+        found = check_conformance(entry, timeout)
+    except PluginError as error:
+        return error, ""
+    return nonconforming(entry, found), f"ok; {found.passed} checks passed, {found.skipped} do not apply"
 
 
 def _joined(faults: list[PluginError]) -> PluginError:

@@ -13,7 +13,7 @@ def nearest_mean(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
     x: (n, d), y: (n, c) one-hot. Means are prototypes (Snell et al. 2017); the variance is pooled within classes.
     """
-    means = y.T @ x / y.sum(dim=0)[:, None]
+    means = _means(x, y)
     variance = ((x - y @ means).square().sum() / max(1, len(x) - y.shape[1]) / x.shape[1]).clamp(min=1e-8)
     return means / variance, -0.5 * means.square().sum(dim=1) / variance
 
@@ -22,11 +22,16 @@ def discriminant(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Linear discriminant (Fisher 1936) with a covariance shrunk as Ledoit & Wolf (2004) say: weight (c, d), bias."""
     from sklearn.covariance import ledoit_wolf
 
-    means = y.T @ x / y.sum(dim=0)[:, None]
+    means = _means(x, y)
     shrunk, _ = ledoit_wolf((x - y @ means).numpy(), assume_centered=True)
     covariance = torch.from_numpy(shrunk) + 1e-8 * torch.eye(x.shape[1], dtype=x.dtype)
     weight = torch.linalg.solve(covariance, means.T).T
-    return weight, -0.5 * (weight * means).sum(dim=1) + torch.log(y.mean(dim=0))
+    return weight, -0.5 * (weight * means).sum(dim=1) + torch.log(y.mean(dim=0).clamp(min=0.5 / len(y)))
+
+
+def _means(x: Tensor, y: Tensor) -> Tensor:
+    """Class means (c, d); a class without a row lies at the origin."""
+    return y.T @ x / y.sum(dim=0).clamp(min=1)[:, None]
 
 
 def ridge(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tlplat.athand import AtHand
 from tlplat.edits import Edit
-from tlplat.features import apply_in_batches
+from tlplat.features import apply_in_batches, finite
 from tlplat.hookspecs import hookimpl
 from tlplat.model import BackboneInfo, TaskInfo, TransferModel, model_device
 from tlplat.plan import Budget, Ref, TransferPlan
@@ -31,7 +31,7 @@ class PrototypeHead(Edit):
 
     @staticmethod
     def fit(model: TransferModel, args: Mapping[str, Any], rows: AtHand) -> None:
-        z = apply_in_batches(model.backbone, model.backbone, rows.labelled.inputs)
+        z = finite(apply_in_batches(model.backbone, model.backbone, rows.labelled.inputs))
         y = class_matrix(rows.labelled.targets, args["classes"])
         solve_head(model.head, z, y, args["variant"], args["setting"], args["temperature"])
         model.head.to(model_device(model.backbone))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tlplat import hookimpl
 from tlplat.data.examples import Batch, Examples, Inputs, TensorInputs
 from tlplat.domain import Baseline, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
-from tlplat.errors import DataError, UsageError
+from tlplat.errors import DataError, ModelError, UsageError
 from tlplat.model import Backbone, SourceModel
 from tlplat.plan import Ref
 from tlplat.pretext import Pretext
@@ -79,9 +79,43 @@ class HiddenNumbers(Pretext):
         return error
 
 
+class ToyTokens(Backbone):
+    """The same vectors as four tokens, through two transformer blocks: layer norms, and attention instead of layers."""
+
+    name: ClassVar[str] = "toy_tokens"
+    channel_dim: ClassVar[int] = -1
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.width = width
+        self.project = nn.Linear(DIM // 4, width)
+        self.place = nn.Parameter(0.5 * torch.randn(4, width))
+        self.blocks = nn.ModuleDict(
+            {
+                name: nn.TransformerEncoderLayer(width, 2, 2 * width, dropout=0.1, batch_first=True)
+                for name in ("one", "two")
+            }
+        )
+
+    def config(self) -> dict[str, Any]:
+        return {"width": self.width}
+
+    def embed(self, batch: Batch) -> Tensor:
+        assert isinstance(batch, Tensor)
+        tokens: Tensor = self.project(batch.float().view(len(batch), 4, -1)) + self.place
+        return tokens
+
+    def pool(self, hidden: Tensor) -> Tensor:
+        return hidden.mean(dim=1)
+
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        return (self.width,) * len(self.blocks)
+
+
 class Nearest(Baseline):
-    name = "nearest_mean"
-    summary = "distance to the class means"
+    name: ClassVar[str] = "nearest_mean"
+    summary: ClassVar[str] = "distance to the class means"
 
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         x = _vectors(train.inputs)
@@ -94,17 +128,44 @@ def _vectors(inputs: Inputs) -> Tensor:
     return inputs.tensor.double()
 
 
+LABELS = {"rings": ["in", "out"], "quadrants": ["a", "b", "c"], "tags": ["in", "up"]}
+"""Labels of each task on the toy rows: two classes, three, and two that may come together."""
+
+
+def problem(kind: str) -> Task:
+    """The task ``kind`` of :data:`LABELS`."""
+    return Classification(LABELS[kind], multi_label=kind == "tags")
+
+
+def _targets(kind: str, inside: np.ndarray, up: np.ndarray) -> np.ndarray:
+    if kind == "rings":
+        return inside.astype(np.int64)
+    if kind == "tags":
+        return np.stack([inside, up], axis=1).astype(np.float32)
+    return np.where(inside, 0, 1 + up.astype(np.int64))
+
+
 def rows(
-    count: int, seed: int, shift: float = 0.0, flip: bool = False, prefix: str = "row", scale: float = 1.0
+    count: int,
+    seed: int,
+    shift: float = 0.0,
+    flip: bool = False,
+    prefix: str = "row",
+    scale: float = 1.0,
+    kind: str = "rings",
 ) -> Examples:
     """Two noisy rings in the first dimensions; ``shift`` moves the target away from the source."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(count, DIM))
-    y = (np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2] + 0.5 * x[:, 3] + rng.normal(size=count) * 0.4 > 0).astype(np.int64)
+    inside = np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2] + 0.5 * x[:, 3] + rng.normal(size=count) * 0.4 > 0
+    y = _targets(kind, inside, x[:, 3] + x[:, 4] > 0)
     x = x + shift * np.linspace(-1, 1, DIM)
     y = 1 - y if flip else y
     ids = [f"{prefix}-{seed}-{i}" for i in range(count)]
     return Examples(TensorInputs(torch.from_numpy((scale * x).astype(np.float32))), torch.from_numpy(y), ids)
+
+
+SOURCES = ("rings", "flipped", "headless", "doubled", "swapped", "apart", "narrow")
 
 
 class ToyOptions(DomainOptions):
@@ -112,6 +173,8 @@ class ToyOptions(DomainOptions):
     lend_source: bool = Field(True, description="lend labelled rows of the source")
     unlabeled: bool = Field(True, description="lend the pool's rows without their labels")
     size: Literal["small", "large"] = Field("small", description="rows in the pool")
+    task: Literal["rings", "quadrants", "tags"] = Field("rings", description="what is predicted of the same rows")
+    backbone: Literal["dense", "tokens"] = Field("dense", description="the network that the source was trained with")
 
 
 class Toy(Domain):
@@ -124,14 +187,20 @@ class Toy(Domain):
     tasks: ClassVar[Mapping[str, str]] = {"rings": "which ring"}
 
     def sources(self) -> Sequence[SourceInfo]:
-        return [SourceInfo(n, n, "CC0-1.0", "none") for n in ("rings", "flipped", "headless")]
+        return [SourceInfo(n, n, "CC0-1.0", "none") for n in SOURCES[:3]]
 
     def source(self, name: str, options: ToyOptions, context: DomainContext) -> SourceModel:
         """Besides those listed: ``doubled`` takes vectors twice as long, ``swapped`` has its labels in other order."""
+        if name not in SOURCES:
+            raise ModelError(
+                "TL-MODEL-UNKNOWN",
+                f"the toy domain has no source model {name!r}",
+                fix=f"choose of {', '.join(SOURCES)}",
+            )
         scale, swapped = (2.0 if name == "doubled" else 1.0), name == "swapped"
         made = pretrain(
             name,
-            Ref("toy_net", {"width": 16}),
+            Ref("toy_net" if options.backbone == "dense" else "toy_tokens", {"width": 16}),
             rows(1500, 1, flip=name == "flipped" or swapped, scale=scale),
             rows(300, 2, flip=name == "flipped" or swapped, scale=scale),
             Classification(["out", "in"] if swapped else ["in", "out"]),
@@ -152,11 +221,11 @@ class Toy(Domain):
         count = 300 if options.size == "small" else 900
         labels = list(source.task.labels) if source.task else ["in", "out"]
         flip = labels == ["out", "in"]
-        pool = rows(count, 3 + 10 * seed, options.shift, flip, "pool", scale)
-        test = rows(400, 4 + 10 * seed, options.shift, flip, "test", scale)
+        pool = rows(count, 3 + 10 * seed, options.shift, flip, "pool", scale, options.task)
+        test = rows(400, 4 + 10 * seed, options.shift, flip, "test", scale, options.task)
         return TargetTask(
-            f"rings: {source.name} -> shifted",
-            Classification(labels),
+            f"{options.task}: {source.name} -> shifted",
+            Classification(labels) if options.task == "rings" else problem(options.task),
             pool,
             test,
             {"dim": DIM, "scale": scale},
@@ -173,9 +242,12 @@ class Toy(Domain):
         return [Nearest()]
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
-        table = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float32)
-        if table.shape[1] != DIM:
-            raise DataError("TL-DATA-COLUMN", f"{table.shape[1]} columns", fix=f"give {DIM}")
+        try:
+            table = np.array([line.split(",") for line in path.read_text(encoding="utf-8").splitlines()], dtype="f4")
+        except (OSError, ValueError) as error:
+            raise DataError("TL-DATA-READ", f"{path} cannot be read: {error}", fix="give a table of numbers") from error
+        if table.ndim != 2 or table.shape[1] != DIM:
+            raise DataError("TL-DATA-COLUMN", f"{path} has rows of shape {table.shape[1:]}", fix=f"give {DIM}")
         scaled = torch.from_numpy(table) * preprocess.get("scale", 1.0)
         return [str(i) for i in range(len(table))], TensorInputs(scaled)
 
@@ -187,4 +259,4 @@ def tlplat_register_domains() -> list[type[Domain]]:
 
 @hookimpl
 def tlplat_register_backbones() -> list[type[Backbone]]:
-    return [ToyNet]
+    return [ToyNet, ToyTokens]

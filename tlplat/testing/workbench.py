@@ -11,8 +11,10 @@ from tlplat.data.splits import draw_labels
 from tlplat.data.unlabeled import admit
 from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.features import FeatureStore
-from tlplat.model import SourceModel
+from tlplat.model import BackboneInfo, SourceModel
 from tlplat.registry import Registry
+from tlplat.stage import heads_match
+from tlplat.strategy import Strategy
 from tlplat.train import FitSettings
 from tlplat.trial import Bench, Outcome, Rows, StrategyCandidate
 
@@ -32,8 +34,22 @@ class Toybench:
 
     def candidate(self, name: str, **settings: Any) -> StrategyCandidate:
         """The registered strategy of that name, with hyper-parameters other than its defaults."""
-        strategy = self.bench.registry.get("strategies", name)(**settings)
-        return StrategyCandidate(strategy, self.source, self.source.head is not None)
+        return self.of(self.bench.registry.get("strategies", name)(**settings))
+
+    def of(self, strategy: Strategy) -> StrategyCandidate:
+        """The strategy on the bench's source."""
+        return StrategyCandidate(strategy, self.source, self.has_source_head)
+
+    def unfit(self, strategy: Strategy) -> str | None:
+        """Why the strategy does not serve the bench's task and source; None where it does."""
+        example = Rows.all(self.labelled).example()
+        info = BackboneInfo.of(self.bench.store.backbone(self.source), self.has_source_head, example)
+        return strategy.unfit(self.bench.task_info, info)
+
+    @property
+    def has_source_head(self) -> bool:
+        """The source's own head predicts the target's labels."""
+        return self.source.head is not None and heads_match(self.source.task, self.target.task.info())
 
     def run(self, name: str, seed: int = 0, **settings: Any) -> Outcome:
         """Fit on all labelled rows and predict the test rows."""
@@ -42,28 +58,35 @@ class Toybench:
 
 
 def toybench(
-    registry: Registry, source: str = "rings", labels: int = 40, steps: int = 60, bare: bool = False
+    registry: Registry,
+    source: str = "rings",
+    labels: int = 40,
+    steps: int = 60,
+    bare: bool = False,
+    settings: FitSettings | None = None,
+    **options: Any,
 ) -> Toybench:
     """A bench on a source of the toy domain.
 
     Args:
         registry: holds the toy domain, the strategies and the tasks.
         steps: of every fit. bare: no unlabelled and no source rows are at hand.
+        settings: of the training loop. options: of the toy domain.
     """
     context = DomainContext(registry, cache_root())
     domain = registry.get("domains", "toy")()
-    options = domain.Options()
-    model = domain.source(source, options, context)
-    target = domain.target(options, DataOptions(), model, context)
+    chosen = domain.Options(**options)
+    model = domain.source(source, chosen, context)
+    target = domain.target(chosen, DataOptions(), model, context)
     store = FeatureStore(TensorCache(context.cache, context.warn), registry)
     labelled = draw_labels(target.pool, labels, 0, target.task)
     bench = Bench(
         target.task,
         registry,
         store,
-        FitSettings(checkpoint_seconds=None),
+        settings or FitSettings(checkpoint_seconds=None),
         lambda rows: steps,
         unlabeled=None if bare else admit(target.unlabeled, None, labelled, target.test, "toy", 0).inputs,
-        source_rows=None if bare else domain.source_rows(model, options, target, context),
+        source_rows=None if bare else domain.source_rows(model, chosen, target, context),
     )
     return Toybench(bench, model, target, labelled)

@@ -1,0 +1,355 @@
+"""What every domain owes: :class:`DomainSuite`, over its demo or over data that the suite's fixtures name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tlplat.cache import cache_root
+from tlplat.config import RunConfig
+from tlplat.data.examples import Examples, Inputs
+from tlplat.data.quality import check_quality, row_digests
+from tlplat.data.splits import draw_labels, folds
+from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
+from tlplat.errors import TlplatError
+from tlplat.features import FeatureStore
+from tlplat.model import SourceModel
+from tlplat.modelio import load_source, save_source
+from tlplat.progress import Reporter
+from tlplat.registry import Registry
+from tlplat.runner import run
+from tlplat.testing.guards import no_network, state_untouched
+from tlplat.testing.kit import Suite, built_in, check_installed, kit_registry
+from tlplat.testing.workbench import Toybench
+from tlplat.train import FitSettings
+from tlplat.trial import BaselineCandidate, Bench, Rows
+
+LABELS = 60
+"""Labelled rows that the strategies train on, where the domain has so many."""
+BROKEN = {
+    "empty": b"",
+    "noise": bytes(range(256)) * 8,
+    "a line of zeros": b"\0" * 300 + b"\n",
+    "unclosed": b'"a,b\n1,2\n',
+}
+
+
+class DomainSuite(Suite):
+    """Subclass it with a fixture ``domain`` that returns an instance; pytest runs the checks.
+
+    They run on the domain's demo. Where that needs a network or minutes, let the fixtures ``data``, ``options`` and
+    ``source_name`` name data of your own; ``sample`` a file that ``encode`` reads.
+    """
+
+    @pytest.fixture
+    def domain(self) -> Domain:
+        """The domain under test."""
+        raise NotImplementedError("give the suite a fixture `domain` that returns an instance")
+
+    @pytest.fixture
+    def options(self, domain: Domain) -> Any:
+        """The domain's options; default: its defaults."""
+        return domain.Options()
+
+    @pytest.fixture
+    def data(self) -> DataOptions:
+        """The user's own data; default: none, so the demo."""
+        return DataOptions()
+
+    @pytest.fixture
+    def source_name(self, domain: Domain) -> str:
+        """The source model; default: the domain's first."""
+        return domain.sources()[0].name
+
+    @pytest.fixture
+    def sample(self) -> Path | None:
+        """A file of new rows that ``encode`` reads; default: none, and that check is skipped."""
+        return None
+
+    @pytest.fixture
+    def cache(self) -> Path:
+        """The user's own cache, so that assets are fetched and sources pretrained once."""
+        return cache_root()
+
+    @pytest.fixture
+    def registry(self, domain: Domain, cache: Path, tlplat_kit: Path) -> Registry:
+        """The domain's plugin, tlplat's own strategies and tasks."""
+        return self.once("registry", lambda: kit_registry("domains", domain.name))
+
+    @pytest.fixture
+    def context(self, registry: Registry, cache: Path) -> DomainContext:
+        """What the core lends the domain."""
+        return DomainContext(registry, cache, threads=1)
+
+    @pytest.fixture
+    def source(self, domain: Domain, source_name: str, options: Any, context: DomainContext) -> SourceModel:
+        """The source model, loaded or pretrained once."""
+        return self.once("source", lambda: domain.source(source_name, options, context))
+
+    @pytest.fixture
+    def target(
+        self, domain: Domain, source: SourceModel, options: Any, data: DataOptions, context: DomainContext
+    ) -> TargetTask:
+        """The target task, read once."""
+        return self.once("target", lambda: domain.target(options, data, source, context))
+
+    @pytest.fixture
+    def bench(
+        self, domain: Domain, source: SourceModel, target: TargetTask, options: Any, context: DomainContext
+    ) -> Toybench:
+        """A few labelled rows, and fits of eight steps."""
+        return self.once("bench", lambda: _bench(domain, source, target, options, context))
+
+    def test_is_what_is_installed(self, domain: Domain) -> None:
+        """`pip install` makes it known by its name."""
+        check_installed("domains", type(domain))
+
+    def test_says_what_it_is(self, domain: Domain) -> None:
+        """Name and summary; every option is explained; every source has a licence and a citation."""
+        assert re.fullmatch(r"[a-z][a-z0-9_-]*", domain.name)
+        assert domain.summary.strip()
+        unexplained = [name for name, info in domain.Options.model_fields.items() if not info.description]
+        assert not unexplained, f"options without a description: {', '.join(unexplained)}"
+        assert domain.sources()
+        for info in domain.sources():
+            assert info.name.strip()
+            assert info.summary.strip()
+            assert info.license.strip()
+            assert info.citation.strip()
+        for asset in domain.assets():
+            assert asset.license.strip()
+            assert asset.citation.strip()
+
+    def test_source_says_where_it_comes_from(self, source: SourceModel, registry: Registry, tmp_path: Path) -> None:
+        """It is built from a registered factory, survives saving, and names its licence and citation."""
+        missing = {"license", "citation"} - source.provenance.keys()
+        assert not missing, f"the source's provenance lacks {', '.join(sorted(missing))}"
+        save_source(tmp_path / "kept", source)
+        again = load_source(tmp_path / "kept")
+        assert all(torch.equal(again.state[name], tensor) for name, tensor in source.state.items())
+        assert again.preprocess == json.loads(json.dumps(source.preprocess)) == dict(source.preprocess)
+        backbone = source.build(registry)
+        assert backbone.config() == json.loads(json.dumps(dict(backbone.config())))
+        if source.head is not None:
+            assert source.task is not None, "a source with a head says what the head predicts"
+            assert source.head["weight"].shape == (source.task.outputs, backbone.feature_dim)
+
+    def test_an_unknown_source_is_refused(self, domain: Domain, options: Any, context: DomainContext) -> None:
+        """With an error that names it."""
+        with pytest.raises(TlplatError) as caught:
+            domain.source("no-such-source", options, context)
+        assert "no-such-source" in str(caught.value)
+
+    def test_splits_are_disjoint_and_covering(self, target: TargetTask) -> None:
+        """No id, input or group on both sides; every class on both; folds part the labelled rows and keep groups."""
+        pool, test = target.pool, target.test
+        for part in (pool, test):
+            assert len(set(part.ids)) == len(part), "ids must tell rows apart"
+        assert not set(pool.ids) & set(test.ids)
+        labelled = _labelled(target)
+        check_quality(labelled, test, target.task)
+        shared = set(row_digests(pool.inputs)) & set(row_digests(test.inputs))
+        assert not shared, f"{len(shared)} inputs are in the pool and among the test rows"
+        if pool.groups is not None and test.groups is not None:
+            assert not set(pool.groups.tolist()) & set(test.groups.tolist())
+        strata = [set(target.task.strata(part.targets).tolist()) for part in (pool, test)]
+        assert strata[0] == strata[1], f"classes of the pool {strata[0]}, of the test rows {strata[1]}"
+        _check_folds(labelled, target)
+
+    def test_the_same_seed_gives_the_same_rows(
+        self,
+        domain: Domain,
+        source: SourceModel,
+        target: TargetTask,
+        options: Any,
+        data: DataOptions,
+        context: DomainContext,
+    ) -> None:
+        """A second call gives the same split, and takes no network."""
+        offline = dataclasses.replace(context, offline=True, warnings=[])
+        with state_untouched(domain.name), no_network():
+            again = domain.target(options, data, source, offline)
+        for part, same in ((target.pool, again.pool), (target.test, again.test)):
+            assert list(part.ids) == list(same.ids)
+            assert torch.equal(part.targets, same.targets)
+            assert part.inputs.digest() == same.inputs.digest()
+
+    def test_the_same_source_again_takes_no_network(
+        self, domain: Domain, source_name: str, source: SourceModel, options: Any, context: DomainContext
+    ) -> None:
+        """What was fetched or pretrained is in the cache; a second call gives the same weights."""
+        offline = dataclasses.replace(context, offline=True)
+        with state_untouched(domain.name), no_network():
+            again = domain.source(source_name, options, offline)
+        assert all(torch.equal(again.state[name], tensor) for name, tensor in source.state.items())
+
+    def test_says_what_the_data_are(self, target: TargetTask) -> None:
+        """Title, data card and preprocessing are there, and JSON."""
+        assert target.title.strip()
+        assert target.unit.strip()
+        assert target.data_card, "the data card says where the data come from and how they are split"
+        assert json.loads(json.dumps(target.preprocess)) == dict(target.preprocess)
+        json.dumps(dict(target.data_card))
+
+    def test_rows_can_be_taken_in_any_order(self, target: TargetTask) -> None:
+        """``take`` and ``select`` agree, with repeats and with none; equal rows have equal digests."""
+        index = torch.tensor([2, 0, 2, 1])
+        for inputs in (target.pool.inputs, target.test.inputs):
+            taken, whole = _parts(inputs, index), _parts(inputs, torch.arange(3))
+            for name, part in taken.items():
+                assert torch.equal(part, whole[name][index])
+            selected = inputs.select(index)
+            assert len(selected) == 4
+            assert all(torch.equal(part, taken[name]) for name, part in _parts(selected, torch.arange(4)).items())
+            assert selected.digest() == inputs.select(index).digest() != inputs.select(index + 1).digest()
+            assert all(len(part) == 0 for part in _parts(inputs, torch.arange(0)).values())
+
+    def test_a_row_alone_is_a_row_among_others(self, target: TargetTask, bench: Toybench) -> None:
+        """The backbone's features are finite, and a row's do not depend on its neighbours."""
+        backbone = bench.bench.store.backbone(bench.source)
+        with torch.no_grad():
+            many = backbone(target.test.inputs.take(torch.arange(4)))
+            single = torch.cat([backbone(target.test.inputs.take(torch.tensor([i]))) for i in range(4)])
+        assert many.shape == (4, backbone.feature_dim)
+        assert torch.isfinite(many).all()
+        torch.testing.assert_close(single, many, atol=1e-5, rtol=1e-4)
+
+    def test_baselines_predict(self, domain: Domain, target: TargetTask, bench: Toybench) -> None:
+        """Each classical baseline gives finite predictions of the right shape, the same ones for the same seed."""
+        rows, test = Rows.all(bench.labelled), Rows.all(target.test)
+        for baseline in domain.baselines(target):
+            assert baseline.name.strip()
+            assert baseline.summary.strip()
+            with state_untouched(baseline.name), no_network():
+                found = BaselineCandidate(baseline).run(bench.bench, rows, [test], 0).predictions[0]
+            assert np.isfinite(found).all()
+            np.testing.assert_array_equal(
+                found, BaselineCandidate(baseline).run(bench.bench, rows, [test], 0).predictions[0]
+            )
+
+    def test_source_rows_fit_the_source(
+        self, domain: Domain, source: SourceModel, target: TargetTask, options: Any, context: DomainContext
+    ) -> None:
+        """Labelled rows of the source, where lent, are encoded as the target's are."""
+        lent = domain.source_rows(source, options, target, context)
+        if lent is None:
+            pytest.skip("the domain lends no labelled rows of the source")
+        few = torch.arange(min(2, len(lent)))
+        ours, theirs = _parts(target.pool.inputs, few), _parts(lent.inputs, few)
+        assert {k: (v.dtype, v.shape[1:]) for k, v in ours.items()} == {
+            k: (v.dtype, v.shape[1:]) for k, v in theirs.items()
+        }
+
+    def test_encode_keeps_the_order(
+        self, domain: Domain, sample: Path | None, target: TargetTask, context: DomainContext
+    ) -> None:
+        """``predict`` gets an id for each row of a file, in the file's order, encoded as the target was."""
+        if sample is None:
+            pytest.skip("the suite names no file: give it a fixture `sample`")
+        ids, inputs = domain.encode(sample, target.preprocess, context)
+        assert len(ids) == len(inputs) > 0
+        again = domain.encode(sample, json.loads(json.dumps(dict(target.preprocess))), context)
+        assert list(again[0]) == list(ids)
+        assert again[1].digest() == inputs.digest()
+
+    @pytest.mark.parametrize("case", [*BROKEN, "missing", "a folder"])
+    def test_broken_files_are_refused(
+        self, domain: Domain, target: TargetTask, context: DomainContext, tmp_path: Path, case: str
+    ) -> None:
+        """A file that holds nothing or noise, or is none, ends in an error of tlplat that names it."""
+        path = tmp_path / "broken"
+        if case == "a folder":
+            path.mkdir()
+        elif case != "missing":
+            path.write_bytes(BROKEN[case])
+        with pytest.raises(TlplatError) as caught:
+            domain.encode(path, target.preprocess, context)
+        assert caught.value.exit_code in (2, 3)
+
+    @pytest.mark.parametrize("name", built_in("strategies"))
+    def test_serves_the_strategy(self, bench: Toybench, name: str) -> None:
+        """Every strategy of tlplat's own trains on it, or says why it cannot."""
+        candidate = bench.candidate(name)
+        reason = bench.unfit(candidate.strategy)
+        if reason is not None:
+            pytest.skip(reason)
+        found = candidate.run(bench.bench, Rows.all(bench.labelled), [Rows.all(bench.target.test)], 0)
+        assert np.isfinite(found.predictions[0]).all()
+
+    def test_a_whole_run(
+        self,
+        domain: Domain,
+        source: SourceModel,
+        source_name: str,
+        options: Any,
+        data: DataOptions,
+        context: DomainContext,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """`tlplat run`, short: it ends with a verdict and a model."""
+        monkeypatch.setenv("TLPLAT_CACHE_DIR", str(context.cache))
+        monkeypatch.chdir(tmp_path)
+        given = {key: os.fspath(v) if isinstance(v, Path) else v for key, v in vars(data).items() if v is not None}
+        config = RunConfig.model_validate(
+            {
+                "domain": domain.name,
+                "source": source_name,
+                "strategies": ("linear_probe", "full_ft"),
+                "seeds": 2,
+                "jobs": 1,
+                "threads": 1,
+                "labels": len(_labelled(self.once("target", lambda: domain.target(options, data, source, context)))),
+                "data": given,
+                "options": options.model_dump(mode="json", exclude_unset=True),
+                "train": {"steps": 4, "learning_rate": 1e-3},
+                "out": tmp_path / "run",
+            }
+        )
+        report = run(config, context.registry, Reporter()).report
+        assert report["verdict"]["outcome"] in ("helps", "ties", "hurts")
+        assert (tmp_path / "run" / "model" / "manifest.json").exists()
+
+
+def _bench(domain: Domain, source: SourceModel, target: TargetTask, options: Any, context: DomainContext) -> Toybench:
+    bench = Bench(
+        target.task,
+        context.registry,
+        FeatureStore(context.tensors, context.registry),
+        FitSettings(checkpoint_seconds=None),
+        lambda rows: 8,
+        unlabeled=target.unlabeled,
+        source_rows=domain.source_rows(source, options, target, context),
+        keep_rows=domain.keeps_rows,
+        count_costs=False,
+    )
+    return Toybench(bench, source, target, _labelled(target))
+
+
+def _labelled(target: TargetTask) -> Examples:
+    return draw_labels(target.pool, min(LABELS, len(target.pool)), 0, target.task)
+
+
+def _check_folds(labelled: Examples, target: TargetTask) -> None:
+    parts = folds(labelled, 0, target.task)
+    for fold in parts:
+        inside, held = set(fold.train.tolist()), set(fold.validation.tolist())
+        assert not inside & held
+        assert inside | held == set(range(len(labelled)))
+        if labelled.groups is not None:
+            assert not set(labelled.groups[fold.train].tolist()) & set(labelled.groups[fold.validation].tolist())
+
+
+def _parts(inputs: Inputs, index: Tensor) -> Mapping[str, Tensor]:
+    taken = inputs.take(index)
+    return {"": taken} if isinstance(taken, Tensor) else taken
