@@ -13,7 +13,6 @@ from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.features import FeatureStore
 from tlplat.model import BackboneInfo, SourceModel
 from tlplat.registry import Registry
-from tlplat.stage import heads_match
 from tlplat.strategy import Strategy
 from tlplat.train import FitSettings
 from tlplat.trial import Bench, Outcome, Rows, StrategyCandidate
@@ -49,7 +48,8 @@ class Toybench:
     @property
     def has_source_head(self) -> bool:
         """The source's own head predicts the target's labels."""
-        return self.source.head is not None and heads_match(self.source.task, self.target.task.info())
+        source = self.source
+        return source.head is not None and source.task is not None and self.target.task.takes_head(source.task)
 
     def run(self, name: str, seed: int = 0, **settings: Any) -> Outcome:
         """Fit on all labelled rows and predict the test rows."""
