@@ -15,27 +15,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlplat.cache import cache_root
 from tlplat.config import RunConfig
 from tlplat.data.examples import Examples, Inputs
 from tlplat.data.quality import check_quality, row_digests
-from tlplat.data.splits import draw_labels, folds
+from tlplat.data.splits import folds
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import TlplatError
-from tlplat.features import FeatureStore
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source, save_source
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.runner import run
 from tlplat.testing.guards import no_network, state_untouched
-from tlplat.testing.kit import Suite, built_in, check_installed, kit_registry
+from tlplat.testing.kit import built_in, check_installed
+from tlplat.testing.lending import DomainFixtures, few_labelled
 from tlplat.testing.workbench import Toybench
-from tlplat.train import FitSettings
-from tlplat.trial import BaselineCandidate, Bench, Rows
+from tlplat.trial import BaselineCandidate, Rows
 
-LABELS = 60
-"""Labelled rows that the strategies train on, where the domain has so many."""
 BROKEN = {
     "empty": b"",
     "noise": bytes(range(256)) * 8,
@@ -44,71 +40,12 @@ BROKEN = {
 }
 
 
-class DomainSuite(Suite):
+class DomainSuite(DomainFixtures):
     """Subclass it with a fixture ``domain`` that returns an instance; pytest runs the checks.
 
     They run on the domain's demo. Where that needs a network or minutes, let the fixtures ``data``, ``options`` and
     ``source_name`` name data of your own; ``sample`` a file that ``encode`` reads.
     """
-
-    @pytest.fixture
-    def domain(self) -> Domain:
-        """The domain under test."""
-        raise NotImplementedError("give the suite a fixture `domain` that returns an instance")
-
-    @pytest.fixture
-    def options(self, domain: Domain) -> Any:
-        """The domain's options; default: its defaults."""
-        return domain.Options()
-
-    @pytest.fixture
-    def data(self) -> DataOptions:
-        """The user's own data; default: none, so the demo."""
-        return DataOptions()
-
-    @pytest.fixture
-    def source_name(self, domain: Domain) -> str:
-        """The source model; default: the domain's first."""
-        return domain.sources()[0].name
-
-    @pytest.fixture
-    def sample(self) -> Path | None:
-        """A file of new rows that ``encode`` reads; default: none, and that check is skipped."""
-        return None
-
-    @pytest.fixture
-    def cache(self) -> Path:
-        """The user's own cache, so that assets are fetched and sources pretrained once."""
-        return cache_root()
-
-    @pytest.fixture
-    def registry(self, domain: Domain, cache: Path, tlplat_kit: Path) -> Registry:
-        """The domain's plugin, tlplat's own strategies and tasks."""
-        return self.once("registry", lambda: kit_registry("domains", domain.name))
-
-    @pytest.fixture
-    def context(self, registry: Registry, cache: Path) -> DomainContext:
-        """What the core lends the domain."""
-        return DomainContext(registry, cache, threads=1)
-
-    @pytest.fixture
-    def source(self, domain: Domain, source_name: str, options: Any, context: DomainContext) -> SourceModel:
-        """The source model, loaded or pretrained once."""
-        return self.once("source", lambda: domain.source(source_name, options, context))
-
-    @pytest.fixture
-    def target(
-        self, domain: Domain, source: SourceModel, options: Any, data: DataOptions, context: DomainContext
-    ) -> TargetTask:
-        """The target task, read once."""
-        return self.once("target", lambda: domain.target(options, data, source, context))
-
-    @pytest.fixture
-    def bench(
-        self, domain: Domain, source: SourceModel, target: TargetTask, options: Any, context: DomainContext
-    ) -> Toybench:
-        """A few labelled rows, and fits of eight steps."""
-        return self.once("bench", lambda: _bench(domain, source, target, options, context))
 
     def test_is_what_is_installed(self, domain: Domain) -> None:
         """`pip install` makes it known by its name."""
@@ -156,7 +93,7 @@ class DomainSuite(Suite):
         for part in (pool, test):
             assert len(set(part.ids)) == len(part), "ids must tell rows apart"
         assert not set(pool.ids) & set(test.ids)
-        labelled = _labelled(target)
+        labelled = few_labelled(target)
         check_quality(labelled, test, target.task)
         shared = set(row_digests(pool.inputs)) & set(row_digests(test.inputs))
         assert not shared, f"{len(shared)} inputs are in the pool and among the test rows"
@@ -309,7 +246,7 @@ class DomainSuite(Suite):
                 "seeds": 2,
                 "jobs": 1,
                 "threads": 1,
-                "labels": len(_labelled(self.once("target", lambda: domain.target(options, data, source, context)))),
+                "labels": len(few_labelled(self.once("target", lambda: domain.target(options, data, source, context)))),
                 "data": given,
                 "options": options.model_dump(mode="json", exclude_unset=True),
                 "train": {"steps": 4, "learning_rate": 1e-3},
@@ -319,25 +256,6 @@ class DomainSuite(Suite):
         report = run(config, context.registry, Reporter()).report
         assert report["verdict"]["outcome"] in ("helps", "ties", "hurts")
         assert (tmp_path / "run" / "model" / "manifest.json").exists()
-
-
-def _bench(domain: Domain, source: SourceModel, target: TargetTask, options: Any, context: DomainContext) -> Toybench:
-    bench = Bench(
-        target.task,
-        context.registry,
-        FeatureStore(context.tensors, context.registry),
-        FitSettings(checkpoint_seconds=None),
-        lambda rows: 8,
-        unlabeled=target.unlabeled,
-        source_rows=domain.source_rows(source, options, target, context),
-        keep_rows=domain.keeps_rows,
-        count_costs=False,
-    )
-    return Toybench(bench, source, target, _labelled(target))
-
-
-def _labelled(target: TargetTask) -> Examples:
-    return draw_labels(target.pool, min(LABELS, len(target.pool)), 0, target.task)
 
 
 def _check_folds(labelled: Examples, target: TargetTask) -> None:
