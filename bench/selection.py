@@ -1,7 +1,7 @@
 """Is the choice worth having? `--strategy auto` at the default budget against the best strategy in hindsight.
 
 For each cell (target, source network, number of labels) and draw of test rows, labels and seeds, the default search
-chooses; its score is the mean test score of what it chose, over the run's seeds. Every strategy at every rate is then
+chooses; its score is the mean test score of what it chose, over the run's seeds. Every strategy at its usual rate is then
 fitted on the same labelled rows: the best of these is picked on half of the draws and compared on the other half
 (all halvings, averaged), so that the luck of many equal strategies is no regret. Intervals are Student's over cells.
 
@@ -72,7 +72,7 @@ def registry() -> Registry:
 
 
 def measure(cell: Cell, draw: int, trials: Path, arms: dict[str, float]) -> dict[str, Any]:
-    """What the search chose on one draw, its test score, and that of every strategy at every rate.
+    """What the search chose on one draw, its test score, and that of every strategy at its usual rate.
 
     ``arms``: the latter where they are known; they do not depend on the search.
     """
@@ -92,7 +92,7 @@ def measure(cell: Cell, draw: int, trials: Path, arms: dict[str, float]) -> dict
     chosen = choose(search, allow(search, everyone(search), None, 1))
     if not arms:
         compared = [c for c in stage.candidates if c.transfers or c.name == "scratch"]
-        arms = {called(setting): fitted(search, setting) for c in compared for setting in c.settings()}
+        arms = {called(s): fitted(search, s) for c in compared for s in c.settings() if usual(c, s)}
     return {**chosen, "arms": arms}
 
 
@@ -120,6 +120,10 @@ def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
         "search over its trials": round(wall / fits, 3) if fresh else None,
         "fits": round(search_cost(search, everyone(search), sought.final.finalists)),
     }
+
+
+def usual(candidate: Candidate, setting: Candidate) -> bool:
+    return len(candidate.settings()) == 1 or dict(setting.hyperparameters) == dict(candidate.hyperparameters)
 
 
 def called(candidate: Candidate) -> str:
@@ -160,7 +164,8 @@ def summed_up(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [d for d in done if (d["cell"], d["labels"]) == cell]
         if len(mine) < 2:
             continue
-        arms = {n: np.array([d["arms"][n] for d in mine]) for n in mine[0]["arms"]}
+        common = [n for n in mine[0]["arms"] if all(n in d["arms"] for d in mine)]
+        arms = {n: np.array([d["arms"][n] for d in mine]) for n in common}
         auto = np.array([np.mean(d["auto"]) for d in mine])
         transfers = [n for n in arms if not n.startswith("scratch")]
         whole = max(transfers, key=lambda n: arms[n].mean())
