@@ -1,8 +1,8 @@
 """Is the choice worth having? `--strategy auto` at the default budget against the best strategy in hindsight.
 
 For each cell (target, source network, number of labels) and draw of test rows, labels and seeds, the default search
-chooses; its score is the mean test score of what it chose, over the run's seeds. Every strategy at its usual rate is then
-fitted on the same labelled rows: the best of these is picked on half of the draws and compared on the other half
+chooses; its score is the mean test score of what it chose, over the run's seeds. Every strategy at its usual rate is
+then fitted on the same labelled rows: the best of these is picked on half of the draws and compared on the other half
 (all halvings, averaged), so that the luck of many equal strategies is no regret. Intervals are Student's over cells.
 
 python bench/selection.py [--draws 4] [--only coding/b-theta] [--trials FOLDER]

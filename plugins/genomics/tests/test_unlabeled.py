@@ -35,7 +35,7 @@ def test_a_run_adapts_to_a_file_of_windows_and_leaves_out_test_rows(real_context
     assert abs(float(lent.targets.float().mean()) - 0.5) < 0.02
     rows = np.concatenate([target.pool.inputs.tensor[-20:].numpy(), target.test.inputs.tensor[:3].numpy()])
     file = fasta(tmp_path / "more.fasta", rows)
-    strategies = ("--strategy", "deep_coral,self_training")
+    strategies = ("--strategy", "continued_pretraining,deep_coral,self_training")
     done = tlplat(
         "run", "--domain", "genomics", *strategies, *QUICK, *STEPS, "--unlabeled", str(file), "--out", "run", "--json",
         cwd=tmp_path,
