@@ -309,3 +309,5 @@ def test_predictions_and_detail():
     assert low > high
     assert [r[1] for r in detail["tables"][0]["rows"]] == [30, 30, 30]
     assert task.detail(Evidence(y.numpy(), predictions, y.numpy(), predictions, 90, 31)) == {}
+    flat = np.repeat(task.trivial(y)[None], 90, axis=0)
+    assert task.detail(Evidence(y.numpy(), flat, y.numpy(), flat, 90)) == {}

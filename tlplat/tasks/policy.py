@@ -12,9 +12,9 @@ from torch import Tensor
 from tlplat.metrics import RowMean
 from tlplat.tasks.linear import Standard, dealt_folds, ridge
 
-LEAST_PROPENSITY = 0.02
+LEAST_PROPENSITY = 0.05
 """Propensities are not taken to be smaller: one row must not decide a value."""
-NUISANCE_FOLDS, NUISANCE_DECAY = 5, 0.05
+NUISANCE_FOLDS, NUISANCE_DECAY = 5, 0.1
 
 
 @dataclass(frozen=True)

@@ -221,10 +221,13 @@ class Survival(Task):
         return rows
 
     def detail(self, evidence: Evidence) -> dict[str, Any]:
-        """Kaplan-Meier curves of thirds of the test rows by predicted risk, and what was predicted of each."""
+        """Kaplan-Meier curves of thirds of the test rows by predicted risk, and what was predicted of each.
+
+        Nothing where all rows have one risk.
+        """
         y, at = evidence.targets, np.array(self.times)
         thirds = np.array_split(np.argsort(evidence.predictions[:, 0], kind="stable"), 3)
-        if min(len(part) for part in thirds) < max(evidence.least, 2):
+        if min(len(part) for part in thirds) < max(evidence.least, 2) or np.ptp(evidence.predictions[:, 0]) == 0:
             return {}
         middle = len(at) // 2
         series, rows = [], []
