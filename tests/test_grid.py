@@ -1,5 +1,6 @@
 """Every strategy on every task, wherever what one requires meets what the other offers; and whole runs of each task."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_every_strategy_serves_every_task_that_offers_what_it_needs(registry, ki
     task, test = bench.target.task, bench.target.test
     fits = fitting(bench)
     assert {name for name, why in fits.items() if why} == UNFIT[kind], fits
-    shape = (len(test), *task.prediction_shape)
+    shape = (len(test), *((7,) if task.prediction_shape is None else task.prediction_shape))
     for name in (n for n, why in fits.items() if why is None):
         outcome = bench.run(name)
         said = outcome.predictions[0]
@@ -120,6 +121,25 @@ def test_transfer_beats_the_trivial_baseline(registry, kind):
     for name in ("zero_shot", "linear_probe", "full_ft"):
         score = metric(targets, bench.run(name).predictions[0])[0]
         assert sign * score > sign * metric(targets, flat)[0], name
+
+
+@pytest.mark.parametrize("kind", varied.KINDS)
+@pytest.mark.parametrize("name", ["linear_probe", "full_ft"])
+def test_nothing_is_learnt_from_the_targets_of_other_rows(registry, kind, name):
+    """Scale, baseline hazard, nuisances, head and weights: the same whatever the rows that a fold leaves out say."""
+    bench = bench_of(registry, kind)
+    rows = Rows(bench.labelled, torch.arange(0, 60))
+    held = Rows(bench.labelled, torch.arange(60, 80))
+    other = bench.labelled.targets.clone()
+    other[60:] = other[60:].flip(0) if kind in ("labels", "retrieval") else other[60:] * 1.5
+    turned = dataclasses.replace(bench.labelled, targets=other)
+    one = bench.candidate(name).run(bench.bench, rows, [held], 0, validation=held)
+    two = bench.candidate(name).run(
+        bench.bench, Rows(turned, rows.index), [held], 0, validation=Rows(turned, held.index)
+    )
+    np.testing.assert_array_equal(one.predictions[0], two.predictions[0])
+    assert one.task.info() == two.task.info()
+    assert not torch.equal(other, bench.labelled.targets)
 
 
 @pytest.mark.parametrize("kind", varied.KINDS)

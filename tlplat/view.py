@@ -73,7 +73,7 @@ def aligned(first: TargetTask, other: TargetTask, source: SourceModel) -> tuple[
             raise _apart(source, f"its {where} rows are others")
         if not torch.equal(a.targets, relabelled(b.targets, own, names)):
             raise _apart(source, f"the targets of its {where} rows are others")
-        parts.append(dataclasses.replace(b, targets=a.targets, groups=a.groups, units=a.units))
+        parts.append(dataclasses.replace(b, targets=a.targets, groups=a.groups, units=a.units, spans=a.spans))
     target = dataclasses.replace(other, task=first.task, pool=parts[0], test=parts[1], unit=first.unit)
     return target, with_label_order(source, names)
 

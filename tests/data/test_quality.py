@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -48,3 +50,14 @@ def test_all_ignored_and_empty():
         check_quality(part([1, 2], targets=[-100, -100]), part([4, 5]), TASK)
     with pytest.raises(DataError, match="TL-DATA-EMPTY"):
         check_quality(part([]), part([4, 5]), TASK)
+
+
+def test_moments_on_both_sides_are_refused_by_row():
+    def timed(values, spans, name):
+        return dataclasses.replace(part(values, name=name), spans=torch.tensor(spans))
+
+    test = timed([7, 8], [[20, 30], [40, 50]], "t")
+    check_quality(timed([1, 2, 3], [[0, 19], [31, 39], [51, 60]], "r"), test, TASK)
+    with pytest.raises(DataError, match=r"TL-LEAK-TIME.*3 labelled rows") as caught:
+        check_quality(timed([1, 2, 3, 4], [[0, 20], [0, 5], [25, 26], [50, 60]], "r"), test, TASK)
+    assert [f.where for f in caught.value.findings] == ["row 0 (r0)", "row 2 (r2)", "row 3 (r3)"]

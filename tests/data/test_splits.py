@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +65,42 @@ def test_folds_depend_on_the_seed_alone():
     a, b, c = (folds(pool(64), s, TASK)[0].validation for s in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def series(n, window=5, horizon=2):
+    """Rows in shuffled order, each of ``window`` past and ``horizon`` coming moments."""
+    start = torch.from_numpy(np.random.default_rng(0).permutation(n))
+    spans = torch.stack([start, start + window + horizon - 1], dim=1)
+    return dataclasses.replace(pool(n), spans=spans)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rows_of_time_are_parted_in_blocks_without_shared_moments(seed):
+    data = series(100)
+    made = folds(data, seed, TASK)
+    assert len(made) == 4
+    assert sorted(torch.cat([f.validation for f in made]).tolist()) == list(range(100))
+    latest = data.spans[made[0].validation, 0].min()
+    for fold in made:
+        inside, outside = data.spans[fold.validation], data.spans[fold.train]
+        assert len(inside) == 25
+        assert int(inside[:, 0].max() - inside[:, 0].min()) == 24
+        overlap = (outside[:, :1] <= inside[:, 1]) & (outside[:, 1:] >= inside[:, 0])
+        assert not overlap.any()
+        gone = 100 - len(fold.validation) - len(fold.train)
+        assert gone == (6 if fold is made[0] or fold is made[-1] else 12)
+        assert latest >= inside[:, 0].min()
+
+
+def test_the_hold_out_of_a_series_is_its_end():
+    data = series(300)
+    (fold,) = folds(data, 0, TASK)
+    assert len(fold.validation) == 60
+    assert int(data.spans[fold.validation, 0].min()) == 240
+    assert int(data.spans[fold.train, 1].max()) < 240
+
+
+def test_a_series_whose_rows_all_overlap_is_refused():
+    with pytest.raises(DataError, match="TL-DATA-SPANS"):
+        folds(series(20, window=40), 0, TASK)
+    assert series(20).select(torch.tensor([3])).spans.shape == (1, 2)

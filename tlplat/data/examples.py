@@ -70,6 +70,9 @@ class Examples:
         ids: n names, as the user would search for them (record id, file, row number).
         groups: (n,) int64 or None; rows of one group never sit on both sides of a split or fold.
         units: (n,) int64 or None; what the bootstrap resamples (patient, sequence cluster, time block).
+        spans: (n, 2) int64 or None, for rows of time series: the first and the last moment that a row's inputs and
+            target are made of, the last one later by an embargo where there is one. Folds are then blocks of time, and
+            rows whose spans overlap never sit on both sides.
     """
 
     inputs: Inputs
@@ -77,11 +80,12 @@ class Examples:
     ids: Sequence[str]
     groups: Tensor | None = None
     units: Tensor | None = None
+    spans: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = len(self.inputs)
         sizes = {"targets": len(self.targets), "ids": len(self.ids)}
-        sizes |= {k: len(v) for k in ("groups", "units") if (v := getattr(self, k)) is not None}
+        sizes |= {k: len(v) for k in ("groups", "units", "spans") if (v := getattr(self, k)) is not None}
         wrong = {k: v for k, v in sizes.items() if v != n}
         if wrong:
             raise ValueError(f"Examples of {n} inputs with lengths {wrong}")
@@ -97,6 +101,7 @@ class Examples:
             ids=[self.ids[i] for i in index.tolist()],
             groups=None if self.groups is None else self.groups[index],
             units=None if self.units is None else self.units[index],
+            spans=None if self.spans is None else self.spans[index],
         )
 
 

@@ -20,6 +20,7 @@ def check_quality(labelled: Examples, test: Examples, task: Task) -> dict[str, A
         DataError TL-DATA-EMPTY: no row on one side.
         DataError TL-LEAK-DUP: equal inputs among the labelled rows and the test rows.
         DataError TL-LEAK-GROUP: one group on both sides.
+        DataError TL-LEAK-TIME: labelled rows that share moments with test rows.
         what ``task.check`` raises for bad targets.
     """
     for name, part in (("labelled", labelled), ("test", test)):
@@ -27,6 +28,7 @@ def check_quality(labelled: Examples, test: Examples, task: Task) -> dict[str, A
             raise DataError("TL-DATA-EMPTY", f"there is no {name} row", fix="give more rows, or another split")
         task.check(part.targets, part.ids)
     _check_groups(labelled, test)
+    _check_spans(labelled, test)
     inside, across = _duplicates(labelled, test)
     if across:
         raise DataError(
@@ -52,6 +54,21 @@ def _check_groups(labelled: Examples, test: Examples) -> None:
             "TL-LEAK-GROUP",
             f"{len(shared)} groups have rows on both sides of the split (count {len(shared)})",
             fix="split by group, so that all rows of one group sit on one side",
+        )
+
+
+def _check_spans(labelled: Examples, test: Examples) -> None:
+    if labelled.spans is None or test.spans is None:
+        return
+    begun = torch.searchsorted(test.spans[:, 0].sort().values, labelled.spans[:, 1].contiguous(), right=True)
+    ended = torch.searchsorted(test.spans[:, 1].sort().values, labelled.spans[:, 0].contiguous())
+    shared = torch.nonzero(begun > ended).flatten().tolist()
+    if shared:
+        raise DataError(
+            "TL-LEAK-TIME",
+            f"{len(shared)} labelled rows are made of moments that test rows are made of too",
+            findings=[Finding("overlaps with a test row", f"row {i} ({labelled.ids[i]})") for i in shared],
+            fix="split by time, with a gap as long as a row's window and horizon (an embargo)",
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Examples
-from tlplat.errors import UsageError
+from tlplat.errors import DataError, UsageError
 from tlplat.tasks.base import Task
 
 HOLDOUT_FROM = 200
@@ -75,14 +75,26 @@ def _occurrence(values: np.ndarray) -> np.ndarray:
 
 
 def folds(labelled: Examples, seed: int, task: Task) -> list[Fold]:
-    """Selection's folds: stratified (grouped) k-fold below 200 rows, one 20 % hold-out from there on."""
+    """Selection's folds: stratified (grouped) k-fold below 200 rows, one 20 % hold-out from there on.
+
+    Rows of time series are parted in time: k blocks, or the last 20 % held out.
+    """
     if len(labelled) >= HOLDOUT_FROM:
         return partition(labelled, seed, task, round(1 / HOLDOUT_SHARE))[:1]
     return partition(labelled, seed, task, FOLDS)
 
 
 def partition(labelled: Examples, seed: int, task: Task, wanted: int) -> list[Fold]:
-    """``wanted`` stratified parts that keep groups whole, each once as validation; fewer where a class is smaller."""
+    """``wanted`` stratified parts that keep groups whole, each once as validation; fewer where a class is smaller.
+
+    Rows with spans: blocks of time, the last one first, whatever the seed; training rows leave out those that overlap
+    with the block (purging, Lopez de Prado 2018, section 7.4).
+
+    Raises:
+        DataError TL-DATA-SPANS: all other rows overlap with a block.
+    """
+    if labelled.spans is not None:
+        return time_blocks(labelled.spans, max(2, min(wanted, len(labelled) // 2)))
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     n = len(labelled)
@@ -96,3 +108,20 @@ def partition(labelled: Examples, seed: int, task: Task, wanted: int) -> list[Fo
     else:
         splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata, groups)
     return [Fold(torch.from_numpy(np.sort(a)), torch.from_numpy(np.sort(b))) for a, b in splitter]
+
+
+def time_blocks(spans: Tensor, count: int) -> list[Fold]:
+    """Rows with spans (n, 2) as ``count`` blocks of time, the last first, each validating what does not touch it."""
+    found = []
+    for block in reversed(torch.tensor_split(torch.argsort(spans[:, 1], stable=True), count)):
+        begin, end = int(spans[block, 0].min()), int(spans[block, 1].max())
+        apart = (spans[:, 1] < begin) | (spans[:, 0] > end)
+        if not bool(apart.any()):
+            raise DataError(
+                "TL-DATA-SPANS",
+                f"every other row overlaps in time with a block of {len(block)} rows, so that none is left to train on",
+                found=f"block from {begin} to {end}",
+                fix="give rows over a longer time, shorten the windows, or lower the embargo",
+            )
+        found.append(Fold(torch.nonzero(apart).flatten(), block.sort().values))
+    return found

@@ -72,7 +72,8 @@ def _inside(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 class Forecasting(Task):
     """Quantiles of the next values. Targets are (n, steps) float; predictions (n, steps, quantiles), rising.
 
-    Which rows are the past and which the future is the domain's affair: it splits by time.
+    Which rows are the past and which the future is the domain's affair: it splits by time, and gives rows their
+    ``spans``, so that folds are blocks of time too.
 
     Args:
         steps: values ahead that are predicted. quantiles: rising, 0.5 among them, in (0, 1).

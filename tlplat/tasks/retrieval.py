@@ -60,8 +60,9 @@ class Retrieval(Task):
         return sorted(found, key=lambda m: m.name != self.metric)
 
     @property
-    def prediction_shape(self) -> tuple[int, ...]:
-        return (1 + self.dimension,)
+    def prediction_shape(self) -> tuple[int, ...] | None:
+        """Any: a baseline's embedding (pixels) may have another dimension."""
+        return None
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Supervised contrastive loss over the batch (Khosla et al. 2020, eq. 2), temperature 0.1.
