@@ -16,6 +16,7 @@ LAYERS = [
     {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "storage", "hookspecs"},
     {
         "data.examples",
+        "data.columns",
         "data.order",
         "data.__init__",
         "plan",
@@ -28,7 +29,7 @@ LAYERS = [
         "assets",
     },
     {"model", "pretext", "probing", "units"},
-    {"edits", "taps", "athand", "tasks.base", "cache", "checkpoint", "ops"},
+    {"edits", "tabular", "taps", "athand", "tasks.base", "cache", "checkpoint", "ops"},
     {"tasks", "domain", "strategy", "data.splits", "data.quality", "data.unlabeled", "transferability"},
     {"batches", "trainable", "features", "train", "modelio"},
     {"bench", "combine", "view"},

@@ -1,0 +1,84 @@
+"""Tables for networks: rows that carry their raw columns, and a small multi-layer perceptron to transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tlplat.data.columns import Table, TableEncoder
+from tlplat.data.examples import Batch, Inputs, TensorInputs, tensor_digest
+from tlplat.model import Backbone
+
+
+class TableInputs(TensorInputs):
+    """Rows of a mixed table: encoded for a network, and as they were for baselines, which encode them their own way.
+
+    Attributes:
+        tensor: (n, width) float32, what a network receives.
+        table: the raw columns, those that the network does not know included.
+    """
+
+    def __init__(self, tensor: Tensor, table: Table) -> None:
+        super().__init__(tensor)
+        self.table = dict(table)
+
+    @classmethod
+    def of(cls, encoder: TableEncoder, table: Table) -> TableInputs:
+        """The rows of ``table`` as ``encoder`` encodes them."""
+        return cls(encoder.encode(table), table)
+
+    def select(self, index: Tensor) -> TableInputs:
+        rows = index.cpu().numpy()
+        return TableInputs(self.tensor[index], {name: values[rows] for name, values in self.table.items()})
+
+    def digest(self) -> str:
+        return tensor_digest(self.tensor)
+
+
+def table_of(inputs: Inputs) -> Table:
+    """The raw columns of rows that were made as :class:`TableInputs`."""
+    if not isinstance(inputs, TableInputs):
+        raise TypeError(f"rows of a table are needed, not {type(inputs).__name__}")
+    return inputs.table
+
+
+class TabularNet(Backbone):
+    """Linear layers with layer norm and ReLU: a multi-layer perceptron over an encoded table.
+
+    A domain registers a subclass under a name of its own. Layer norm and not batch norm: target batches are small.
+
+    Args:
+        inputs: numbers a row, the encoder's width. widths: of the layers. dropout: after each.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, inputs: int, widths: Sequence[int] = (64, 32), dropout: float = 0.1) -> None:
+        super().__init__()
+        self.inputs, self.widths, self.dropout = inputs, tuple(widths), dropout
+        before = [inputs, *self.widths]
+        self.blocks = nn.ModuleDict(
+            {f"layer{i + 1}": _layer(before[i], width, dropout) for i, width in enumerate(self.widths)}
+        )
+
+    def config(self) -> dict[str, Any]:
+        return {"inputs": self.inputs, "widths": list(self.widths), "dropout": self.dropout}
+
+    def embed(self, batch: Batch) -> Tensor:
+        """float32 (rows, inputs), as it is."""
+        assert isinstance(batch, Tensor)
+        return batch.to(torch.float32)
+
+    def pool(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        return self.widths
+
+
+def _layer(inputs: int, width: int, dropout: float) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(dropout))
