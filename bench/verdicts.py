@@ -50,6 +50,7 @@ def one(organism: str, task: str, labels: int, draw: int, seeds: int, folder: Pa
             "data_seed": draw,
             "seeds": seeds,
             "threads": 1,
+            "jobs": 1,
             "out": folder,
             "options": {"target_organism": organism, "task": task},
         }
@@ -72,6 +73,8 @@ def main() -> None:
         for draw in range(options.draws):
             with tempfile.TemporaryDirectory() as folder:
                 reports.append(one(organism, task, labels, draw, options.seeds, Path(folder) / "run"))
+            said = reports[-1]["verdict"]
+            print(organism, task, labels, draw, said["outcome"], said["winner"], said["difference"], said["interval"])
         rows.append(row(organism, task, labels, reports))
     name = "verdicts" if not options.only else "verdicts-part"
     publish(name, "Verdicts on real genomes (AUROC, mean over draws)", COLUMNS, rows, about)
@@ -79,8 +82,9 @@ def main() -> None:
 
 def row(organism: str, task: str, labels: int, reports: list[dict[str, Any]]) -> dict[str, Any]:
     def mean(*names: str) -> str:
-        best = [max(c["mean"] for c in r["candidates"] if c["strategy"] in names) for r in reports]
-        return f"{np.mean(best):.3f}"
+        found = [[c["mean"] for c in r["candidates"] if c["strategy"] in names] for r in reports]
+        best = [max(means) for means in found if means]
+        return f"{np.mean(best):.3f}" if best else "dropped"
 
     winners = Counter(r["verdict"]["winner"] for r in reports)
     outcomes = Counter(r["verdict"]["outcome"] for r in reports)
