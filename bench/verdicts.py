@@ -1,18 +1,21 @@
 """Which verdict does a run give where transfer is known to help, to tie and to hurt? One run a row and draw of labels.
 
-python bench/verdicts.py [--draws 3] [--seeds 3] [--only s-aureus/start-site/16]
+python bench/verdicts.py [--draws 3] [--seeds 3] [--only s-aureus/start-site/16/auto]
+
+With --only one row is made anew and put beside those of results/verdicts.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine, publish
+from machine import RESULTS, machine, publish
 
 from tlplat.config import RunConfig
 from tlplat.progress import Reporter
@@ -20,17 +23,19 @@ from tlplat.runner import run
 from tlplat.stage import load_registry
 
 CELLS = [
-    ("s-aureus", "start-site", 16),
-    ("s-aureus", "start-site", 64),
-    ("b-theta", "start-site", 32),
-    ("s-aureus", "coding", 32),
-    ("s-aureus", "coding", 256),
-    ("b-theta", "coding", 32),
+    ("s-aureus", "start-site", 16, "auto"),
+    ("s-aureus", "start-site", 64, "auto"),
+    ("b-theta", "start-site", 32, "auto"),
+    ("s-aureus", "coding", 32, "auto"),
+    ("s-aureus", "coding", 256, "auto"),
+    ("b-theta", "coding", 32, "auto"),
+    ("s-aureus", "coding", 256, "cnn"),
 ]
 COLUMNS = [
     "target",
     "task",
     "labels",
+    "backbone",
     "zero-shot",
     "probe",
     "fine-tuned",
@@ -41,7 +46,7 @@ COLUMNS = [
 ]
 
 
-def one(organism: str, task: str, labels: int, draw: int, seeds: int, folder: Path) -> dict[str, Any]:
+def one(organism: str, task: str, labels: int, backbone: str, draw: int, seeds: int, folder: Path) -> dict[str, Any]:
     """report.json of one run."""
     config = RunConfig.model_validate(
         {
@@ -52,7 +57,7 @@ def one(organism: str, task: str, labels: int, draw: int, seeds: int, folder: Pa
             "threads": 1,
             "jobs": 1,
             "out": folder,
-            "options": {"target_organism": organism, "task": task},
+            "options": {"target_organism": organism, "task": task, "backbone": backbone},
         }
     )
     return run(config, load_registry(config), Reporter()).report
@@ -64,23 +69,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only")
     options = parser.parse_args()
-    rows = []
     about = {**machine(), "draws": options.draws, "seeds": options.seeds}
-    for organism, task, labels in CELLS:
-        if options.only and options.only != f"{organism}/{task}/{labels}":
+    kept = RESULTS / "verdicts.json"
+    earlier = json.loads(kept.read_text(encoding="utf-8"))["rows"] if options.only and kept.exists() else []
+    rows = {key(r): r for r in earlier}
+    for cell in CELLS:
+        if options.only and options.only != "/".join(map(str, cell)):
             continue
         reports = []
         for draw in range(options.draws):
             with tempfile.TemporaryDirectory() as folder:
-                reports.append(one(organism, task, labels, draw, options.seeds, Path(folder) / "run"))
+                reports.append(one(*cell, draw, options.seeds, Path(folder) / "run"))
             said = reports[-1]["verdict"]
-            print(organism, task, labels, draw, said["outcome"], said["winner"], said["difference"], said["interval"])
-        rows.append(row(organism, task, labels, reports))
-    name = "verdicts" if not options.only else "verdicts-part"
-    publish(name, "Verdicts on real genomes (AUROC, mean over draws)", COLUMNS, rows, about)
+            print(*cell, draw, said["outcome"], said["winner"], said["difference"], said["interval"])
+        found = row(*cell, reports)
+        rows[key(found)] = found
+    publish("verdicts", "Verdicts on real genomes (AUROC, mean over draws)", COLUMNS, list(rows.values()), about)
 
 
-def row(organism: str, task: str, labels: int, reports: list[dict[str, Any]]) -> dict[str, Any]:
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells rows apart."""
+    return row["target"], row["task"], row["labels"], row["backbone"]
+
+
+def row(organism: str, task: str, labels: int, backbone: str, reports: list[dict[str, Any]]) -> dict[str, Any]:
     def mean(*names: str) -> str:
         found = [[c["mean"] for c in r["candidates"] if c["strategy"] in names] for r in reports]
         best = [max(means) for means in found if means]
@@ -95,6 +107,7 @@ def row(organism: str, task: str, labels: int, reports: list[dict[str, Any]]) ->
         "target": organism,
         "task": task,
         "labels": labels,
+        "backbone": backbone,
         "zero-shot": mean("zero_shot"),
         "probe": mean("linear_probe"),
         "fine-tuned": mean("full_ft", "lp_ft", "l2sp"),
