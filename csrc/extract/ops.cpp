@@ -6,6 +6,8 @@ namespace tlplat::extract {
 namespace {
 
 const int32_t kOneHead = 0;
+// Groups of examples whose gradients are summed apart, so that float's rounding does not grow with n.
+constexpr int kGroupsApart = 16;
 
 template <class T>
 TlplatBlock block_of(
@@ -53,8 +55,11 @@ std::tuple<Tensor, Tensor, Tensor> loss_of(
   std::vector<Extractor<T>> extractor;
   std::vector<TlplatHeadProblem> chunk(size_t(team.size()), p);
   std::vector<Pass<T>> pass;
+  std::vector<Buffer<T>> apart;
+  const int64_t weights_of_g = p.classes * round_up(p.d, kLanes);
   for (auto& c : chunk) {
     c.z_stride = packed.ld();
+    apart.emplace_back(need_grad ? weights_of_g + p.classes : 0);
     extractor.emplace_back(packed), pass.emplace_back(c, kernels<T>(p.isa), p.classes);
   }
   return losses.reduce(
@@ -62,6 +67,9 @@ std::tuple<Tensor, Tensor, Tensor> loss_of(
       [&](int me, int64_t begin, int64_t end, T* g, T* gb, double* loss, double* mass, T* rows) {
         TlplatHeadProblem& c = chunk[size_t(me)];
         Extractor<T>& extract = extractor[size_t(me)];
+        T* sums = need_grad ? apart[size_t(me)].get() : nullptr;
+        T* sums_b = need_grad ? sums + weights_of_g : nullptr;
+        int groups = 0;
         for (int64_t at = begin; at < end; at += extract.group()) {
           c.n = std::min(extract.group(), end - at), c.z = extract.run(at, at + c.n);
           c.label = p.label + at, c.a = static_cast<const T*>(p.a) + at;
@@ -69,7 +77,11 @@ std::tuple<Tensor, Tensor, Tensor> loss_of(
           RowWeights<T> weights = training_rows<T>(p);
           if (weights.weight) weights.weight += at;
           pass[size_t(me)].run(
-              nullptr, 0, c.n, weights, &kOneHead, 1, in.w.get(), in.b.get(), g, gb, loss, mass, rows ? rows + at : nullptr);
+              nullptr, 0, c.n, weights, &kOneHead, 1, in.w.get(), in.b.get(), sums, sums_b, loss, mass,
+              rows ? rows + at : nullptr);
+          if (!need_grad || (++groups % kGroupsApart && at + extract.group() < end)) continue;
+          kernels<T>(p.isa).axpy(T(1), sums, g, weights_of_g), kernels<T>(p.isa).axpy(T(1), sums_b, gb, p.classes);
+          std::fill_n(sums, weights_of_g + p.classes, T(0));
         }
       });
 }

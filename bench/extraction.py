@@ -1,0 +1,206 @@
+"""What does the last frozen block cost, fused with a head's loss and gradients, beside torch?
+
+    python bench/extraction.py [--shapes block tokens] [--repeats 7] [--launcher "taskset -c 0,1"]
+
+Each peer runs in a process of its own, at whichever of 1 ... cores threads is fastest for it: features of all rows, a
+head's loss, and the head's gradients. A process on a busy machine is started again. Extra memory is the process's peak above what it held with its inputs made.
+dW error is ||dW - dW64|| / ||dW64|| against float64. Times are medians with quartiles; a peer whose quartiles are more
+than a factor 1.5 apart is withheld as noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from machine import machine, publish
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlplat.ops import FrozenBlock, LayerNorm, build_info, frozen_softmax_head_loss
+
+SHAPES = {
+    "block": {"n": 100_000, "tokens": 0, "k": 768, "d": 768, "c": 20},
+    "tokens": {"n": 2_000, "tokens": 50, "k": 384, "d": 384, "c": 20},
+    "odd": {"n": 50_000, "tokens": 0, "k": 500, "d": 513, "c": 7},
+    "10k": {"n": 10_000, "tokens": 0, "k": 768, "d": 768, "c": 20},
+    "1M": {"n": 1_000_000, "tokens": 0, "k": 768, "d": 768, "c": 20},
+}
+"""A linear block, and the same on other numbers of rows; sizes that are not round; pooled tokens with norm."""
+
+PEERS = ("eager", "eager in chunks", "torch.compile", "eager bf16", "tlplat", "tlplat bf16", "tlplat int8")
+FEW = ("tlplat", "tlplat bf16", "tlplat int8")
+CHUNK = 1024
+CHECKED = 20_000
+"""Rows on which the gradient is compared."""
+TRIES = 3
+"""Processes started for a peer until one has quartiles within 15 %; the last one counts."""
+
+
+def inputs(n: int, tokens: int, k: int, d: int, c: int) -> tuple[Tensor, Tensor, FrozenBlock, Tensor, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    x = torch.empty(n, *([tokens] if tokens else []), k)
+    for part in x.split(10_000):
+        part.normal_(generator=g)
+    weight, bias = torch.randn(d, k, generator=g) / k**0.5, 0.1 * torch.randn(d, generator=g)
+    block = FrozenBlock(weight, bias, "gelu", LayerNorm() if tokens else None, "mean" if tokens else "none")
+    w = (torch.randn(c, d, generator=g) / d**0.5).requires_grad_()
+    return x, torch.randint(0, c, (n,), generator=g), block, w, torch.zeros(c, requires_grad=True)
+
+
+def features(x: Tensor, block: FrozenBlock) -> Tensor:
+    h = F.gelu(F.linear(x, block.weight, block.bias))
+    return h if block.norm is None else F.layer_norm(h, h.shape[-1:]).mean(dim=1)
+
+
+def eager(x: Tensor, y: Tensor, block: FrozenBlock, w: Tensor, b: Tensor) -> Tensor:
+    with torch.no_grad():
+        z = features(x, block)
+    return torch.autograd.grad(F.cross_entropy(F.linear(z, w, b), y), (w, b))[0]
+
+
+def eager_in_chunks(x: Tensor, y: Tensor, block: FrozenBlock, w: Tensor, b: Tensor) -> Tensor:
+    """What a careful user writes to spare memory."""
+    total = torch.zeros_like(w)
+    for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        with torch.no_grad():
+            z = features(part, block)
+        total += torch.autograd.grad(F.cross_entropy(F.linear(z, w, b), labels, reduction="sum"), (w, b))[0]
+    return total / len(x)
+
+
+def compiled() -> Callable[..., Tensor]:
+    loss = torch.compile(lambda x, y, block, w, b: F.cross_entropy(F.linear(features(x, block).detach(), w, b), y))
+    return lambda x, y, block, w, b: torch.autograd.grad(loss(x, y, block, w, b), (w, b))[0]
+
+
+def eager_bf16(x: Tensor, y: Tensor, block: FrozenBlock, w: Tensor, b: Tensor) -> Tensor:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        z = features(x, block).float()
+    return torch.autograd.grad(F.cross_entropy(F.linear(z, w, b), y), (w, b))[0]
+
+
+def fused(precision: Any) -> Callable[..., Tensor]:
+    def run(x: Tensor, y: Tensor, block: FrozenBlock, w: Tensor, b: Tensor) -> Tensor:
+        return torch.autograd.grad(frozen_softmax_head_loss(x, y, block, w, b, precision=precision), (w, b))[0]
+
+    return run
+
+
+def work(peer: str) -> Callable[..., Tensor]:
+    made = {"eager": eager, "eager in chunks": eager_in_chunks, "eager bf16": eager_bf16}
+    if peer in made:
+        return made[peer]
+    if peer == "torch.compile":
+        return compiled()
+    return fused({"tlplat": "full", "tlplat bf16": "bf16", "tlplat int8": "int8"}[peer])
+
+
+def exact(x: Tensor, y: Tensor, block: FrozenBlock, w: Tensor, b: Tensor) -> Tensor:
+    wide = FrozenBlock(block.weight.double(), block.bias.double(), block.activation, block.norm, block.pool)
+    w, b = (t.detach().double().requires_grad_() for t in (w, b))
+    total = torch.zeros_like(w)
+    for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        with torch.no_grad():
+            z = features(part.double(), wide)
+        total += torch.autograd.grad(F.cross_entropy(F.linear(z, w, b), labels, reduction="sum"), w)[0]
+    return total / len(x)
+
+
+def held() -> dict[str, float]:
+    """MiB resident now and at the peak."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        lines = dict(line.split(":", 1) for line in file if line.startswith("Vm"))
+    return {name: int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")}
+
+
+def seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def measure(peer: str, shape: str, repeats: int) -> dict[str, Any]:
+    """What a child process reports."""
+    given, run = inputs(**SHAPES[shape]), work(peer)
+    few = (given[0][:4096], given[1][:4096], *given[2:])
+    large = len(given[0]) > 200_000
+    trial = few if large else given
+    run(*trial)
+    ctypes.CDLL(None).malloc_trim(0)  # what the trials left
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # the peak starts again from here
+    before = held()["VmRSS"]
+    times: dict[int, list[float]] = {}
+    for threads in range(1, (os.cpu_count() or 1) + 1):
+        torch.set_num_threads(threads)
+        times[threads] = [seconds(lambda: run(*given)) for _ in range(2 if large else repeats)]
+    extra = held()["VmHWM"] - before
+    threads = min(times, key=lambda t: statistics.median(times[t]))
+    torch.set_num_threads(threads)
+    part = (given[0][:CHECKED], given[1][:CHECKED], *given[2:])
+    right = exact(*part)
+    error = float((run(*part).double() - right).norm() / right.norm())
+    return {"threads": threads, "seconds": times[threads], "extra_mib": extra, "error": error}
+
+
+def row(shape: str, peer: str, found: dict[str, Any], eager_median: float | None) -> dict[str, Any]:
+    low, middle, high = (1e3 * t for t in statistics.quantiles(found["seconds"], n=4))
+    noisy = high > 1.5 * low
+    size = SHAPES[shape]
+    return {
+        "shape": " x ".join(str(size[k]) for k in ("n", "tokens", "k", "d", "c") if size[k]),
+        "peer": peer,
+        "threads": found["threads"],
+        "ms [quartiles]": "noisy" if noisy else f"{middle:.0f} [{low:.0f}, {high:.0f}]",
+        "eager / peer": "" if noisy or eager_median is None else f"{eager_median / middle:.2f}",
+        "extra MiB": f"{found['extra_mib']:.0f}",
+        "dW error": f"{found['error']:.1e}",
+        "seconds": found["seconds"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--launcher", default="", help="a command put before each peer's process")
+    parser.add_argument("--child", nargs=2, metavar=("PEER", "SHAPE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(*args.child, args.repeats)))
+        return
+    rows = []
+    for shape in args.shapes:
+        eager_median = None
+        for peer in FEW if shape in ("10k", "1M") else PEERS:
+            child = [sys.executable, __file__, "--repeats", str(args.repeats), "--child", peer, shape]
+            for _ in range(TRIES):
+                command = [*shlex.split(args.launcher), *child]
+                out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+                found = json.loads(out.splitlines()[-1])
+                low, _, high = statistics.quantiles(found["seconds"], n=4)
+                if high < 1.15 * low:
+                    break
+            if peer == "eager":
+                eager_median = 1e3 * statistics.median(found["seconds"])
+            rows.append(row(shape, peer, found, eager_median))
+            print({k: v for k, v in rows[-1].items() if k != "seconds"}, flush=True)
+    columns = ["shape", "peer", "threads", "ms [quartiles]", "eager / peer", "extra MiB", "dW error"]
+    library = build_info()
+    about = {**machine(), "threads": "each peer's best", "kernels": f"{library['implementation']} {library['isa']}"}
+    publish("extraction", "A frozen block, a head's loss and its gradients", columns, rows, about)
+
+
+if __name__ == "__main__":
+    main()
