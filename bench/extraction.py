@@ -3,9 +3,9 @@
     python bench/extraction.py [--shapes block tokens] [--repeats 7] [--launcher "taskset -c 0,1"]
 
 Each peer runs in a process of its own, at whichever of 1 ... cores threads is fastest for it: features of all rows, a
-head's loss, and the head's gradients. A process on a busy machine is started again. Extra memory is the process's peak above what it held with its inputs made.
-dW error is ||dW - dW64|| / ||dW64|| against float64. Times are medians with quartiles; a peer whose quartiles are more
-than a factor 1.5 apart is withheld as noisy.
+head's loss, and the head's gradients. A process on a busy machine is started again. Extra memory is the process's peak
+above what it held with its inputs made. dW error is ||dW - dW64|| / ||dW64|| against float64. Times are medians with
+quartiles; a peer whose quartiles are more than a factor 1.5 apart is withheld as noisy.
 """
 
 from __future__ import annotations

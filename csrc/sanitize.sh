@@ -15,5 +15,5 @@ python -W ignore -c 'from tlplat.ops import build_info; print(build_info()["path
 export ASAN_OPTIONS=detect_leaks=0:exitcode=99:allocator_may_return_null=1:new_delete_type_mismatch=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so.6)" \
-  python -m pytest tests/ops/test_native.py -q -p no:cacheprovider \
+  python -m pytest tests/ops/test_native.py tests/ops/test_native_extract.py -q -p no:cacheprovider \
   -k "reference or repeatable or views or gradcheck or threads" "$@"
