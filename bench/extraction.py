@@ -18,12 +18,13 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from machine import machine, publish
+from machine import RESULTS, machine, publish
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -40,6 +41,7 @@ SHAPES = {
 
 PEERS = ("eager", "eager in chunks", "torch.compile", "eager bf16", "tlplat", "tlplat bf16", "tlplat int8")
 FEW = ("tlplat", "tlplat bf16", "tlplat int8")
+TITLE = "A frozen block, a head's loss and its gradients"
 CHUNK = 1024
 CHECKED = 20_000
 """Rows on which the gradient is compared."""
@@ -154,52 +156,77 @@ def measure(peer: str, shape: str, repeats: int) -> dict[str, Any]:
     return {"threads": threads, "seconds": times[threads], "extra_mib": extra, "error": error}
 
 
-def row(shape: str, peer: str, found: dict[str, Any], eager_median: float | None) -> dict[str, Any]:
-    low, middle, high = (1e3 * t for t in statistics.quantiles(found["seconds"], n=4))
-    noisy = high > 1.5 * low
-    size = SHAPES[shape]
-    return {
-        "shape": " x ".join(str(size[k]) for k in ("n", "tokens", "k", "d", "c") if size[k]),
-        "peer": peer,
-        "threads": found["threads"],
-        "ms [quartiles]": "noisy" if noisy else f"{middle:.0f} [{low:.0f}, {high:.0f}]",
-        "eager / peer": "" if noisy or eager_median is None else f"{eager_median / middle:.2f}",
-        "extra MiB": f"{found['extra_mib']:.0f}",
-        "dW error": f"{found['error']:.1e}",
-        "seconds": found["seconds"],
-    }
+def fresh(command: list[str]) -> dict[str, Any]:
+    """What a child process measures; started again while its times are apart."""
+    for _ in range(TRIES):
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+            subprocess.run(command, stdout=file, check=True)
+            file.seek(0)
+            found: dict[str, Any] = json.loads(file.read().splitlines()[-1])
+        low, _, high = statistics.quantiles(found["seconds"], n=4)
+        if high < 1.15 * low:
+            break
+    return found
+
+
+def table(measured: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for shape, size in SHAPES.items():
+        for peer in PEERS:
+            found = measured.get(f"{shape}: {peer}")
+            if found is None:
+                continue
+            low, middle, high = statistics.quantiles(found["seconds"], n=4)
+            rival = measured.get(f"{shape}: eager")
+            noisy = high > 1.5 * low
+            rows.append(
+                {
+                    "shape": " x ".join(str(size[k]) for k in ("n", "tokens", "k", "d", "c") if size[k]),
+                    "peer": peer,
+                    "threads": found["threads"],
+                    "ms [quartiles]": "noisy" if noisy else f"{1e3 * middle:.0f} [{1e3 * low:.0f}, {1e3 * high:.0f}]",
+                    "eager / peer": ""
+                    if noisy or rival is None
+                    else f"{statistics.median(rival['seconds']) / middle:.2f}",
+                    "extra MiB": f"{found['extra_mib']:.1f}",
+                    "dW error": f"{found['error']:.1e}",
+                }
+            )
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--launcher", default="", help="a command put before each peer's process")
+    parser.add_argument("--keep", action="store_true", help="keep what was measured before, but for these")
     parser.add_argument("--child", nargs=2, metavar=("PEER", "SHAPE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measure(*args.child, args.repeats)))
         return
-    rows = []
-    for shape in args.shapes:
-        eager_median = None
-        for peer in FEW if shape in ("10k", "1M") else PEERS:
-            child = [sys.executable, __file__, "--repeats", str(args.repeats), "--child", peer, shape]
-            for _ in range(TRIES):
-                command = [*shlex.split(args.launcher), *child]
-                out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-                found = json.loads(out.splitlines()[-1])
-                low, _, high = statistics.quantiles(found["seconds"], n=4)
-                if high < 1.15 * low:
-                    break
-            if peer == "eager":
-                eager_median = 1e3 * statistics.median(found["seconds"])
-            rows.append(row(shape, peer, found, eager_median))
-            print({k: v for k, v in rows[-1].items() if k != "seconds"}, flush=True)
-    columns = ["shape", "peer", "threads", "ms [quartiles]", "eager / peer", "extra MiB", "dW error"]
+    path = RESULTS / "extraction.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))["about"]["measured"] if args.keep else {}
+    measured: dict[str, dict[str, Any]] = dict(kept)
     library = build_info()
-    about = {**machine(), "threads": "each peer's best", "kernels": f"{library['implementation']} {library['isa']}"}
-    publish("extraction", "A frozen block, a head's loss and its gradients", columns, rows, about)
+    for shape in args.shapes:
+        for peer in args.peers:
+            if peer not in FEW and SHAPES[shape]["n"] in (10_000, 1_000_000):
+                continue
+            child = [sys.executable, __file__, "--repeats", str(args.repeats), "--child", peer, shape]
+            measured[f"{shape}: {peer}"] = fresh([*shlex.split(args.launcher), *child])
+            about = {
+                **machine(),
+                "threads": "each peer's best",
+                "kernels": f"{library['implementation']} {library['isa']}",
+            }
+            columns = ["shape", "peer", "threads", "ms [quartiles]", "eager / peer", "extra MiB", "dW error"]
+            publish("extraction", TITLE, columns, table(measured), about)
+            document = json.loads(path.read_text(encoding="utf-8"))
+            document["about"]["measured"] = measured
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
