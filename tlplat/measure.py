@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tlplat.bench import Bench, Rows
 from tlplat.data.examples import to_device
+from tlplat.data.splits import inner_folds
 from tlplat.features import EXTRACTION_BATCH
 from tlplat.model import BackboneInfo, SourceModel, TaskInfo, TransferModel
 from tlplat.plan import TransferPlan
@@ -43,7 +44,7 @@ class Measure:
         return [z[self.rows.index] for z in found]
 
     def probe_score(self, features: Tensor) -> float:
-        return self.bench.task.fit_head(features, self.targets, {}).validation_loss
+        return self.bench.task.fit_head(features, self.targets, inner_folds(self.rows.taken())).validation_loss
 
     def gradient_norms(self) -> Mapping[str, tuple[float, float]]:
         model = self._start()

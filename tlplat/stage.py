@@ -141,7 +141,7 @@ def prepare(
         keep_rows=domain.keeps_rows,
     )
     candidates, skipped = _candidates(config, domain, views, bench)
-    quality = check_quality(views[0].labelled, views[0].target.test, bench.task)
+    quality = check_quality(views[0].labelled, views[0].target.test, bench.task, domain.least_count)
     for view in views[1:]:
         check_quality(view.labelled, view.target.test, bench.task)
     left = [] if ranking is None else left_out(ranking)
@@ -160,7 +160,7 @@ def rank(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, A
     sourcing, store = _opened(everything, registry, report, dry=False)
     views, ranking = ranked(sourcing, store)
     target = views[0].target
-    quality = check_quality(views[0].labelled, target.test, target.task)
+    quality = check_quality(views[0].labelled, target.test, target.task, sourcing.domain.least_count)
     return {
         "domain": config.domain,
         "target": target.title.rpartition("->")[2].strip() or target.title,

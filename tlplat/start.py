@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tlplat.bench import Bench, Rows
 from tlplat.data.examples import to_device
+from tlplat.data.splits import inner_folds
 from tlplat.edits import apply_edits, fit_edits
 from tlplat.errors import PluginError
 from tlplat.features import apply_in_batches, finite
@@ -35,7 +36,8 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
         _set_head(model, *bench.task.adopt_head(source.head["weight"], source.head["bias"], source.task))
     else:
         z = _start_features(model, plan, source, bench, train)
-        fitted = bench.task.fit_head(z, train.targets, plan.fit_options)
+        options = {**plan.fit_options, **inner_folds(train.taken())}
+        fitted = bench.task.fit_head(z, train.targets, options)
         _set_head(model, fitted.weight, fitted.bias)
     return model
 

@@ -61,3 +61,9 @@ def test_moments_on_both_sides_are_refused_by_row():
     with pytest.raises(DataError, match=r"TL-LEAK-TIME.*3 labelled rows") as caught:
         check_quality(timed([1, 2, 3, 4], [[0, 20], [0, 5], [25, 26], [50, 60]], "r"), test, TASK)
     assert [f.where for f in caught.value.findings] == ["row 0 (r0)", "row 2 (r2)", "row 3 (r3)"]
+
+
+def test_small_counts_are_hidden_where_the_domain_asks():
+    found = check_quality(part([1, 2, 3, 4], targets=[0, 1, 1, 1]), part([7, 8], targets=[0, 0]), TASK, least=3)
+    assert found["labelled"]["classes"] == {"a": "< 3", "b": 3}
+    assert found["test"]["classes"] == {"a": "< 3", "b": 0}

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from tlplat.data.examples import Examples, TensorInputs
-from tlplat.data.splits import draw_labels, folds
+from tlplat.data.splits import draw_labels, folds, inner_folds
 from tlplat.errors import DataError, UsageError
 from tlplat.tasks.classification import Classification
+from tlplat.tasks.regression import Regression
 
 TASK = Classification(["a", "b"])
 
@@ -104,3 +105,19 @@ def test_a_series_whose_rows_all_overlap_is_refused():
     with pytest.raises(DataError, match="TL-DATA-SPANS"):
         folds(series(20, window=40), 0, TASK)
     assert series(20).select(torch.tensor([3])).spans.shape == (1, 2)
+
+
+def test_a_head_is_chosen_on_blocks_of_time_not_on_neighbours():
+    """A slow wave that the features do not hold: neighbours give it away, later blocks do not."""
+    data = series(240)
+    assert inner_folds(pool(40)) == {}
+    fold = inner_folds(data)["fold"]
+    ends = data.spans[:, 1]
+    assert [int(ends[fold == k].max()) + 1 for k in range(4)] == [int(ends[fold == k].min()) for k in range(1, 5)]
+    moment = data.spans[:, 0].double()
+    wave = torch.sin(moment / 12)
+    features = torch.stack([torch.cos(moment * k / 40 + k) for k in range(30)], dim=1)
+    task = Regression().settled(wave)
+    dealt, blocks = (task.fit_head(features, wave, options) for options in ({}, {"fold": fold}))
+    assert blocks.chosen["weight_decay"] > dealt.chosen["weight_decay"]
+    assert blocks.validation_loss > 2 * dealt.validation_loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from tlplat.errors import DataError, Finding
 from tlplat.tasks.base import Task
 
 
-def check_quality(labelled: Examples, test: Examples, task: Task) -> dict[str, Any]:
-    """Facts for quality.json.
+def check_quality(labelled: Examples, test: Examples, task: Task, least: int = 1) -> dict[str, Any]:
+    """Facts for quality.json; counts of fewer rows than ``least`` are text that says no more.
 
     Raises:
         DataError TL-DATA-EMPTY: no row on one side.
@@ -38,8 +39,8 @@ def check_quality(labelled: Examples, test: Examples, task: Task) -> dict[str, A
             fix="remove the duplicates, or put all copies of a row on one side (give them one group)",
         )
     return {
-        "labelled": {"rows": len(labelled), **task.facts(labelled.targets), "duplicates": inside},
-        "test": {"rows": len(test), **task.facts(test.targets)},
+        "labelled": {"rows": len(labelled), **hidden(task.facts(labelled.targets), least), "duplicates": inside},
+        "test": {"rows": len(test), **hidden(task.facts(test.targets), least)},
         "duplicates_across_split": 0,
         "groups_across_split": 0,
     }
@@ -55,6 +56,18 @@ def _check_groups(labelled: Examples, test: Examples) -> None:
             f"{len(shared)} groups have rows on both sides of the split (count {len(shared)})",
             fix="split by group, so that all rows of one group sit on one side",
         )
+
+
+def hidden(facts: Mapping[str, Any], least: int) -> dict[str, Any]:
+    """The facts with every count between 0 and ``least`` as ``< least``."""
+
+    def said(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return hidden(value, least)
+        counts = isinstance(value, int) and not isinstance(value, bool)
+        return f"< {least}" if counts and 0 < value < least else value
+
+    return {name: said(value) for name, value in facts.items()}
 
 
 def _check_spans(labelled: Examples, test: Examples) -> None:

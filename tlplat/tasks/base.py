@@ -165,7 +165,8 @@ class Task(ABC):
 
         Args:
             options: ``weight_decays`` tried by cross-validation: the penalty is half of it times |W|^2, beside the mean
-                loss a row on standardised features.
+                loss a row on standardised features. ``fold``: (n,) numbers of the folds for it, where rows must not be
+                dealt out (blocks of time).
         """
         raise TypeError(f"task {self.name} offers no fit_head")
 

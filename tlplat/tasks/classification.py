@@ -108,7 +108,7 @@ class Classification(Task):
                 ``standardise`` (True); the scale is folded back into weight and bias.
         """
         decays = [float(d) for d in options.get("weight_decays", DECAYS)]
-        folds = int(options.get("folds", 5))
+        folds: int | Tensor = options["fold"] if "fold" in options else int(options.get("folds", 5))
         mean, scale = _moments(z) if options.get("standardise", True) else (z.new_zeros(z.shape[1]), z.new_ones(()))
         x = ((z - mean) / scale).float()
         if self.multi_label:
@@ -209,7 +209,7 @@ class Classification(Task):
 
 
 def _softmax_fit(
-    x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int
+    x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int | Tensor
 ) -> tuple[Tensor, Tensor, float, float]:
     """Weight (classes, d), bias (classes,), held-out loss, and the decay of least held-out loss."""
     losses = cross_validated_loss(x, y, classes, decays, folds) if len(decays) > 1 else torch.tensor([math.nan])
@@ -218,11 +218,14 @@ def _softmax_fit(
     return fit.weight[0], fit.bias[0], float(losses[best]), decays[best]
 
 
-def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int) -> Tensor:
-    """Held-out cross-entropy (len(decays),) of softmax heads on x (n, d): all folds and decays in one call."""
+def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int | Tensor) -> Tensor:
+    """Held-out cross-entropy (len(decays),) of softmax heads on x (n, d): all folds and decays in one call.
+
+    ``folds``: how many, each class dealt out over them, or the number of each row's (n,).
+    """
     n, k = len(y), len(decays)
-    folds = max(2, min(folds, n))
-    fold = dealt_folds(y, folds)
+    fold = dealt_folds(y, folds) if isinstance(folds, int) else folds
+    folds = int(fold.max()) + 1
     masks = torch.stack([(fold != f).float() for f in range(folds)])
     fit = fit_softmax_heads(
         x,

@@ -58,6 +58,12 @@ def dealt_folds(strata: Tensor, folds: int = FOLDS) -> Tensor:
     return fold
 
 
+def folds_of(options: Mapping[str, Any], strata: Tensor) -> Tensor:
+    """(n,) fold numbers of the inner cross-validation: ``fold`` of the options, else dealt out over ``strata``."""
+    given: Tensor | None = options.get("fold")
+    return dealt_folds(strata, int(options.get("folds", FOLDS))) if given is None else given
+
+
 def ridge(x: Tensor, y: Tensor, decay: float) -> tuple[Tensor, Tensor]:
     """Weight (c, d) and bias (c,) of least mean of |y - Wx - b|^2 / 2 plus decay / 2 * |W|^2 (Hoerl & Kennard 1970).
 
@@ -123,7 +129,7 @@ def solve_head(
     y = y.detach().cpu()
     held_out = torch.full((len(decays),), math.nan, dtype=torch.float64)
     if len(decays) > 1:
-        fold = dealt_folds(strata, int(options.get("folds", FOLDS)))
+        fold = folds_of(options, strata)
         held_out = torch.zeros(len(decays), dtype=torch.float64)
         for number in range(int(fold.max()) + 1):
             out = fold == number
@@ -142,7 +148,7 @@ def solve_ridge(z: Tensor, y: Tensor, options: Mapping[str, Any], strata: Tensor
     x, y = standard.x, y.detach().cpu().double()
     losses = [math.nan] * len(decays)
     if len(decays) > 1:
-        fold = dealt_folds(strata, int(options.get("folds", FOLDS)))
+        fold = folds_of(options, strata)
         losses = [_held_out_ridge(x, y, fold, decay) for decay in decays]
     best = min(range(len(decays)), key=lambda i: losses[i]) if len(decays) > 1 else 0
     return standard.head(*ridge(x, y, decays[best]), losses[best], {"weight_decay": decays[best]})

@@ -15,7 +15,7 @@ from tlplat.errors import DataError
 from tlplat.hookspecs import hookimpl
 from tlplat.model import TaskInfo
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
-from tlplat.tasks.linear import Standard, dealt_folds, decays_of
+from tlplat.tasks.linear import Standard, decays_of, folds_of
 from tlplat.tasks.ranks import MeanAveragePrecision, RecallAt, hits
 
 TEMPERATURE = 0.1
@@ -103,7 +103,7 @@ class Retrieval(Task):
         standard, decays = Standard.of(z, bool(options.get("standardise", True))), decays_of(options)
         x, losses = standard.x, [float("nan")] * len(decays)
         if len(decays) > 1:
-            fold = dealt_folds(y)
+            fold = folds_of(options, y)
             parts = [fold == number for number in range(int(fold.max()) + 1)]
             losses = [
                 sum(float(self.loss(x[p] @ self._whitening(x[~p], y[~p], decay).T, y[p])) for p in parts) / len(parts)

@@ -16,7 +16,7 @@ from tlplat.model import TaskInfo
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
 from tlplat.tasks.cox import cumulative_hazard, newton, partial_loss
 from tlplat.tasks.durations import Concordance, IntegratedBrier, kaplan_meier
-from tlplat.tasks.linear import Standard, dealt_folds, decays_of, solve_head
+from tlplat.tasks.linear import Standard, decays_of, folds_of, solve_head
 
 POINTS = 20
 RISK_GROUPS = ("low risk", "middle", "high risk")
@@ -163,7 +163,7 @@ class Survival(Task):
             _, sizes, rows = torch.linalg.svd(x, full_matrices=False)
             span = rows[sizes > 1e-9 * sizes[0]]
             x = x @ span.T
-        losses = _held_out(x, y, decays, self.strata(y), self.ties) if len(decays) > 1 else [np.nan]
+        losses = _held_out(x, y, decays, folds_of(options, self.strata(y)), self.ties) if len(decays) > 1 else [np.nan]
         best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else 0
         w = newton(x, y, decays[best], ties=self.ties)
         w = w if span is None else span.T @ w
@@ -259,9 +259,8 @@ class Survival(Task):
         }
 
 
-def _held_out(x: Tensor, y: Tensor, decays: Sequence[float], strata: Tensor, ties: str) -> list[float]:
+def _held_out(x: Tensor, y: Tensor, decays: Sequence[float], fold: Tensor, ties: str) -> list[float]:
     """Cross-validated loss an event of each decay, from the largest down."""
-    fold = dealt_folds(strata)
     total = [0.0] * len(decays)
     everyone, events = y[:, 1].sum(), y[:, 1]
     for number in range(int(fold.max()) + 1):

@@ -14,7 +14,7 @@ from tlplat.hookspecs import hookimpl
 from tlplat.metrics import RowMean
 from tlplat.model import TaskInfo
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
-from tlplat.tasks.linear import Standard, dealt_folds, decays_of, ridge, solve_ridge
+from tlplat.tasks.linear import Standard, decays_of, folds_of, ridge, solve_ridge
 from tlplat.tasks.policy import (
     Nuisances,
     cross_fitted,
@@ -176,7 +176,7 @@ class Treatment(Task):
             y[:, 0].long(),
         )
         x, outcome = standard.x, self._standard(y[:, 1].cpu())
-        fold, losses = dealt_folds(arm), [float("nan")] * len(decays)
+        fold, losses = folds_of(options, arm), [float("nan")] * len(decays)
         for i, decay in enumerate(decays if len(decays) > 1 else []):
             losses[i] = 0.0
             for number in range(int(fold.max()) + 1):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Examples, TensorInputs
-from tlplat.data.splits import FOLDS, Fold, partition
+from tlplat.data.splits import FOLDS, Fold, inner_folds, partition
 from tlplat.tasks.base import Task
 from tlplat.transferability import checks
 
@@ -33,7 +33,7 @@ def probe_predictions(z: Tensor, labelled: Examples, task: Task, seeds: Sequence
     for seed in seeds:
         predictions: np.ndarray | None = None
         for fold in partition(rows, seed, task, FOLDS):
-            decoded = _held_out(found, labelled.targets, fold, task, seed)
+            decoded = _held_out(found, labelled, fold, task, seed)
             if predictions is None:
                 predictions = np.full((len(rows), *decoded.shape[1:]), np.nan)
             predictions[fold.validation.numpy()] = decoded
@@ -42,13 +42,13 @@ def probe_predictions(z: Tensor, labelled: Examples, task: Task, seeds: Sequence
     return made
 
 
-def _held_out(z: Tensor, targets: Tensor, fold: Fold, task: Task, seed: int) -> np.ndarray:
+def _held_out(z: Tensor, labelled: Examples, fold: Fold, task: Task, seed: int) -> np.ndarray:
     """Decoded predictions of the fold's validation rows by a head solved on its training rows."""
-    x, y = z[fold.train], targets[fold.train]
+    x, y = z[fold.train], labelled.targets[fold.train]
     settled = task.settled(y)
     if settled.prepares:
         y = settled.prepare((x, y), (), seed)[0]
-    head = settled.fit_head(x, y, {})
+    head = settled.fit_head(x, y, inner_folds(labelled.select(fold.train)))
     if settled.concludes:
         settled = settled.concluded(torch.nn.functional.linear(x, head.weight, head.bias), y)
     return settled.decode(torch.nn.functional.linear(z[fold.validation], head.weight, head.bias))
