@@ -239,7 +239,7 @@ def full(name: str, repeats: int, compile_: Callable[..., Any], dtype: torch.dty
         from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as Liger
 
         leaf = z.detach().requires_grad_()  # Liger gives no gradient of the weights otherwise
-        works["Liger"] = by(lambda: Liger.apply(leaf, w if dtype == torch.float32 else w.to(dtype), y, b)[0])
+        works["Liger"] = by(lambda: Liger.apply(leaf, w.to(dtype), y, b.to(dtype))[0])
     except ImportError:
         pass
     try:
@@ -311,6 +311,9 @@ def lines(kind: str, name: str, found: dict[str, Any]) -> list[dict[str, str]]:
             row["ms"] = r["error"]
         else:
             row["ms"] = f"{r['ms']['median']:.4f} [{r['ms']['low']:.4f}, {r['ms']['high']:.4f}]"
+        if "step_ms" in r:
+            q = r["step_ms"]
+            row["a further step"] = f"{q['median']:.4f} [{q['low']:.4f}, {q['high']:.4f}]"
         if "ratio" in r:
             q = r["ratio"]
             row["time / tlplat's"] = (
@@ -365,7 +368,7 @@ def main() -> None:
         rows += lines(kinds[part], name, result)
         brief = {k: (round(r["ms"]["median"], 4) if "ms" in r else r["error"]) for k, r in result.items()}
         print(f"{part} {name} ({time.perf_counter() - began:.1f} s): {brief}", flush=True)
-    columns = ["what", "shape", "who", "ms", "time / tlplat's", "off by"]
+    columns = ["what", "shape", "who", "ms", "time / tlplat's", "off by", "a further step"]
     publish(args.name, f"Frozen features and softmax heads on {gpu}", columns, rows, about | {"repeats": args.repeats})
 
 

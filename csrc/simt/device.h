@@ -27,6 +27,19 @@ template <class T>
 TLPLAT_DEVICE T shfl(T v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
 TLPLAT_DEVICE uint32_t ballot(bool v) { return __ballot_sync(0xffffffffu, v); }
 TLPLAT_DEVICE int popcount(uint32_t v) { return __popc(v); }
+// Copies Bytes to shared memory while the thread goes on: the first `valid` of them, zeros for the others. Copies belong to
+// groups, in order; a wait leaves the last N groups on their way, and a barrier must follow before others read.
+template <int Bytes>
+TLPLAT_DEVICE void copy_async(void* to, const void* from, int valid) {
+  const uint32_t at = uint32_t(__cvta_generic_to_shared(to));
+  if constexpr (Bytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(valid) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(Bytes), "r"(valid) : "memory");
+}
+TLPLAT_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N>
+TLPLAT_DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 TLPLAT_DEVICE float exp_of(float x) { return expf(x); }
 TLPLAT_DEVICE double exp_of(double x) { return exp(x); }
 TLPLAT_DEVICE float log_of(float x) { return logf(x); }
@@ -37,6 +50,7 @@ TLPLAT_DEVICE double sqrt_of(double x) { return sqrt(x); }
 
 #else
 #include <cmath>
+#include <cstring>
 
 #include "simt.h"
 
@@ -73,6 +87,15 @@ inline uint32_t ballot(bool v) {
   return mask;
 }
 inline int popcount(uint32_t v) { return __builtin_popcount(v); }
+// At once: that a wait is missing, only racecheck on a GPU can tell.
+template <int Bytes>
+void copy_async(void* to, const void* from, int valid) {
+  std::memset(to, 0, Bytes);
+  if (valid > 0) std::memcpy(to, from, size_t(valid));
+}
+inline void copy_async_commit() {}
+template <int N>
+void copy_async_wait() {}
 inline float exp_of(float x) { return std::exp(x); }
 inline double exp_of(double x) { return std::exp(x); }
 inline float log_of(float x) { return std::log(x); }

@@ -16,8 +16,15 @@ inline void check(cudaError_t state, const char* what) {
   if (state != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(state));
 }
 
+// Blocks of a multiprocessor for which the compiler must save registers.
+template <class Kernel>
+constexpr int min_blocks() {
+  if constexpr (requires { Kernel::kMinBlocks; }) return Kernel::kMinBlocks;
+  return 1;
+}
+
 template <class Kernel, class Args>
-__global__ void __launch_bounds__(Kernel::kMaxThreads) entry(const __grid_constant__ Args args) {
+__global__ void __launch_bounds__(Kernel::kMaxThreads, min_blocks<Kernel>()) entry(const __grid_constant__ Args args) {
   extern __shared__ __align__(16) unsigned char shared[];
   Kernel::run(args, shared);
 }

@@ -3,14 +3,12 @@
 #include "backend.cuh"
 
 #define TLPLAT_HEADS_KERNELS(X)                     \
-  X(Pass4, PassArgs<float>)                         \
-  X(Pass8, PassArgs<float>)                         \
-  X(Pass12, PassArgs<float>)                        \
-  X(Pass20, PassArgs<float>)                        \
-  X(Pass32, PassArgs<float>)                        \
-  X(WidePass8, PassArgs<float>)                     \
-  X(WidePass12, PassArgs<float>)                    \
-  X(WidePass16, PassArgs<float>)                    \
+  X(Pass2x3, PassArgs<float>)                    \
+  X(Pass2x8, PassArgs<float>)                    \
+  X(Pass4x3, PassArgs<float>)                    \
+  X(Pass4x8, PassArgs<float>)                    \
+  X(Pass8x4, PassArgs<float>)                    \
+  X(Pass13x3, PassArgs<float>)                   \
   X(LogitsKernel<TensorTile>, ProductArgs<float>)   \
   X(GradientKernel<TensorTile>, ProductArgs<float>) \
   X(LogitsKernel<ScalarTile<float>>, ProductArgs<float>)     \
@@ -21,14 +19,12 @@
 namespace tlplat {
 namespace gpu {
 
-using Pass4 = PassKernel<4, 1, 8>;
-using Pass8 = PassKernel<8, 1, 8>;
-using Pass12 = PassKernel<12, 1, 8>;
-using Pass20 = PassKernel<20, 1, 8>;
-using Pass32 = PassKernel<32, 1, 8>;
-using WidePass8 = PassKernel<8, 2, 4>;
-using WidePass12 = PassKernel<12, 2, 4>;
-using WidePass16 = PassKernel<16, 2, 4>;
+using Pass2x3 = PassKernel<2, 3, 2>;
+using Pass2x8 = PassKernel<2, 8, 1>;
+using Pass4x3 = PassKernel<4, 3, 2>;
+using Pass4x8 = PassKernel<4, 8, 1>;
+using Pass8x4 = PassKernel<8, 4, 1>;
+using Pass13x3 = PassKernel<13, 3, 1>;
 
 #if !defined(TLPLAT_KERNELS_HERE)
 #define TLPLAT_DECLARE(Kernel, Args) extern template void StreamBackend::launch<Kernel, Args>(Grid, int, const Args&);

@@ -41,22 +41,20 @@ class Arena {
   int64_t used_ = 0;
 };
 
-template <int MC, int V4, int R>
+template <int NT, int MT, int BLOCKS>
 struct Variant {};
 
-// Calls f(Variant<...>) of the first variant of the one-pass kernel with room for so many columns.
+// Calls f(Variant<...>) of the one-pass kernel with room for so many columns and features; false where there is none.
 template <class F>
-void choose_variant(int64_t columns, int v4, F f) {
-  if (v4 == 2) {
-    if (columns <= 8) return f(Variant<8, 2, 4>());
-    if (columns <= 12) return f(Variant<12, 2, 4>());
-    return f(Variant<16, 2, 4>());
-  }
-  if (columns <= 4) return f(Variant<4, 1, 8>());
-  if (columns <= 8) return f(Variant<8, 1, 8>());
-  if (columns <= 12) return f(Variant<12, 1, 8>());
-  if (columns <= 20) return f(Variant<20, 1, 8>());
-  return f(Variant<32, 1, 8>());
+bool choose_variant(int64_t columns, int64_t d, F f) {
+  const auto fits = [&](int nt, int mt) { return columns <= 8 * nt && d <= 128 * mt; };
+  if (fits(2, 3)) return f(Variant<2, 3, 2>()), true;
+  if (fits(2, 8)) return f(Variant<2, 8, 1>()), true;
+  if (fits(4, 3)) return f(Variant<4, 3, 2>()), true;
+  if (fits(4, 8)) return f(Variant<4, 8, 1>()), true;
+  if (fits(8, 4)) return f(Variant<8, 4, 1>()), true;
+  if (fits(13, 3)) return f(Variant<13, 3, 1>()), true;
+  return false;
 }
 
 template <class T>
@@ -68,7 +66,7 @@ class Passes {
     for (const Pack& g : groups) heads_ = std::max<int64_t>(heads_, g.first + g.heads), widest_ = std::max(widest_, g.heads);
     small_ = sizeof(T) == 4 && plan_small();
     if (!small_) plan_large();
-    if (int64_t(packs_.size()) * splits_ > 65535 || heads_ > 65535) throw std::runtime_error("too many heads for one call");
+    if (int64_t(packs_.size()) * std::max<int64_t>(splits_, 8) > 65535 || heads_ > 65535) throw std::runtime_error("too many heads for one call");
   }
 
   bool small() const { return small_; }
@@ -89,7 +87,7 @@ class Passes {
 
   // How many parts a pass over `count` rows leaves in partial() and sums().
   int parts(int64_t count) const {
-    return small_ ? int(std::min<int64_t>(parts_, std::max<int64_t>((count + tile_ - 1) / tile_, 1))) : int(splits_);
+    return small_ ? int(std::min<int64_t>(parts_, std::max<int64_t>(row_tiles(count), 1))) : int(splits_);
   }
   const T* partial() const { return partial_; }
   const double* sums() const { return sums_; }
@@ -100,7 +98,7 @@ class Passes {
     rows.aligned = can_read_four(rows), rows.classes = int32_t(classes_);
     if (small_) return run_small(backend, rows, w, bias, done, backward, row_loss, probability);
     if constexpr (sizeof(T) == 4)
-      if (!limits_.scalar) return run_large<TensorTile>(backend, rows, w, bias, backward, row_loss, probability);
+      if (tensor()) return run_large<TensorTile>(backend, rows, w, bias, backward, row_loss, probability);
     run_large<ScalarTile<T>>(backend, rows, w, bias, backward, row_loss, probability);
   }
 
@@ -109,80 +107,84 @@ class Passes {
   const Pack* table() const { return heads_ > 1 ? table_ : nullptr; }
 
   bool plan_small() {
-    if (classes_ > 32) return false;
-    v4_ = d_ > 128 && classes_ <= 16 ? 2 : 1;
-    wd_ = std::max<int64_t>((d_ + 128 * v4_ - 1) / (128 * v4_), 1);
-    if (wd_ > 8) return false;
-    wr_ = 8 / wd_;
-    pack_ = std::max<int64_t>(std::min<int64_t>((v4_ == 2 ? 16 : 32) / classes_, widest_), 1);
-    bool fits = false;
-    choose_variant(pack_ * classes_, v4_, [&](auto variant) { fits = fits_in_shared(variant); });
-    if (!fits) return false;
+    // Many heads go in packs of at most 32 columns, so that a few rows still occupy the device.
+    pack_ = std::max<int64_t>(std::min<int64_t>(32 / classes_, widest_), 1);
+    int64_t blocks = 0;
+    const bool found = choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B>(Variant<NT, MT, B>) {
+      PassArgs<float> p{};
+      p.classes = int32_t(classes_), p.pack = int32_t(pack_), p.rows.d = d_;
+      const int64_t bytes = PassKernel<NT, MT, B>::shared_bytes(p);
+      if (bytes <= limits_.shared) blocks = B * (bytes + 1024) <= limits_.shared + 1024 ? B : 1;
+    });
+    if (!found || !blocks) return false;
     std::vector<Pack> packs;
     for (const Pack& g : packs_)
       for (int32_t h = 0; h < g.heads; h += int32_t(pack_))
         packs.push_back({g.first + h, std::min<int32_t>(int32_t(pack_), g.heads - h), g.order});
     packs_ = packs;
-    const int64_t blocks = std::max<int64_t>(limits_.sms / int64_t(packs_.size()), 1);
-    parts_ = std::min(blocks, std::max<int64_t>((rows_ + tile_ - 1) / tile_, 1));
+    parts_ = std::clamp<int64_t>(limits_.sms * blocks / int64_t(packs_.size()), 1, std::max<int64_t>(row_tiles(rows_), 1));
     return true;
   }
 
-  template <int MC, int V4, int R>
-  bool fits_in_shared(Variant<MC, V4, R>) {
-    PassArgs<float> p{};
-    p.wd = int32_t(wd_), p.wr = int32_t(wr_), p.pack = int32_t(pack_);
-    tile_ = wr_ * R;
-    return PassKernel<MC, V4, R>::shared_bytes(p) <= limits_.shared;
-  }
+  static int64_t row_tiles(int64_t rows) { return (rows + kPassRows - 1) / kPassRows; }
 
   void plan_large() {
     ld_ = (sums_width(heads_, classes_) + 3) / 4 * 4;
-    chunk_ = std::clamp<int64_t>(limits_.chunk_elements / ld_ / kTile * kTile, kTile, std::max<int64_t>(rows_, 1));
+    const int64_t size = tile_size();
+    chunk_ = std::clamp<int64_t>(limits_.chunk_elements / ld_ / size * size, size, std::max<int64_t>(rows_, 1));
     int64_t tiles = 0;
-    for (const Pack& g : packs_) tiles += tiles_of(g.heads * classes_) * tiles_of(d_);
+    for (const Pack& g : packs_) tiles += tiles_of(g.heads * classes_, size) * tiles_of(d_, size);
     const int64_t useful = std::max<int64_t>(chunk_ / 128, 1);
     splits_ = tiles >= limits_.sms ? 1 : std::clamp<int64_t>((limits_.sms + tiles - 1) / tiles, 1, std::min<int64_t>(useful, 32));
     parts_ = splits_;
   }
 
-  static int64_t tiles_of(int64_t n) { return std::max<int64_t>((n + kTile - 1) / kTile, 1); }
+  // Blocks that share the depth of a tile of logits where `tiles` of them leave the device idle; their parts fit the buffer.
+  int64_t slices(int64_t tiles, int64_t count) const {
+    const int64_t most = std::min<int64_t>({chunk_ / std::max<int64_t>(count, 1), d_ / 128, 8});
+    return std::clamp<int64_t>(limits_.sms / tiles, 1, std::max<int64_t>(most, 1));
+  }
+
+  bool tensor() const { return sizeof(T) == 4 && !limits_.scalar; }
+  int64_t tile_size() const { return tensor() ? TensorTile::kSize : ScalarTile<T>::kSize; }
+  static int64_t tiles_of(int64_t n, int64_t size) { return std::max<int64_t>((n + size - 1) / size, 1); }
 
   template <class Backend>
   void run_small(Backend& backend, const Rows<T>& rows, const T* w, const T* bias, const uint8_t* done, bool backward,
                  T* row_loss, T* probability) {
     if constexpr (sizeof(T) == 4) {
       const PassArgs<T> p{rows, w, bias, int32_t(classes_), int32_t(heads_), table(), done,
-                          backward ? partial_ : nullptr, probability ? nullptr : sums_, row_loss, probability,
-                          int32_t(wd_), int32_t(wr_), int32_t(pack_)};
+                          backward ? partial_ : nullptr, probability ? nullptr : sums_, row_loss, probability, int32_t(pack_)};
       const Grid grid{parts(rows.end - rows.begin), int64_t(packs_.size()), 1};
-      choose_variant(pack_ * classes_, v4_, [&]<int MC, int V4, int R>(Variant<MC, V4, R>) {
-        backend.template launch<PassKernel<MC, V4, R>>(grid, int(32 * wd_ * wr_), p);
+      choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B>(Variant<NT, MT, B>) {
+        backend.template launch<PassKernel<NT, MT, B>>(grid, PassKernel<NT, MT, B>::kMaxThreads, p);
       });
     }
   }
 
   template <class Tile, class Backend>
   void run_large(Backend& backend, Rows<T> rows, const T* w, const T* bias, bool backward, T* row_loss, T* probability) {
-    const int64_t end = rows.end, groups = int64_t(packs_.size()), columns = tiles_of(widest_ * classes_);
+    constexpr int kSize = Tile::kSize;
+    const int64_t end = rows.end, groups = int64_t(packs_.size()), columns = tiles_of(widest_ * classes_, kSize);
     int32_t later = 0;
     do {
       rows.end = std::min(rows.begin + chunk_, end);
-      const int64_t count = rows.end - rows.begin;
+      const int64_t count = rows.end - rows.begin, row_tiles = tiles_of(count, kSize);
+      const int64_t parts = slices(columns * row_tiles * groups, count);
       const ProductArgs<T> product{rows, w, bias, table(), int32_t(classes_), int32_t(heads_), int32_t(splits_),
-                                   logits_, ld_, partial_, later};
+                                   logits_, ld_, int32_t(parts), partial_, later};
       const RowwiseArgs<T> rowwise{rows, table(), int32_t(classes_), int32_t(heads_), int32_t(splits_),
-                                   logits_, ld_, sums_, later, row_loss, probability};
+                                   logits_, ld_, int32_t(parts), sums_, later, row_loss, probability};
       if (count > 0) {
-        backend.template launch<LogitsKernel<Tile>>({columns, tiles_of(count), groups}, kTileThreads, product);
+        backend.template launch<LogitsKernel<Tile>>({columns, row_tiles, groups * parts}, Tile::kThreads, product);
         backend.template launch<SoftmaxKernel<T>>({(count + 3) / 4, heads_, 1}, 128, rowwise);
       }
       if (!probability) {
         const int64_t width = sums_width(heads_, classes_);
-        backend.template launch<ColumnSumsKernel<T>>({(width + 31) / 32, splits_, 1}, 256, rowwise);
+        backend.template launch<ColumnSumsKernel<T>>({(width + 31) / 32, splits_, 1}, ColumnSumsKernel<T>::kMaxThreads, rowwise);
       }
       if (backward)
-        backend.template launch<GradientKernel<Tile>>({tiles_of(d_), columns, groups * splits_}, kTileThreads, product);
+        backend.template launch<GradientKernel<Tile>>({tiles_of(d_, kSize), columns, groups * splits_}, Tile::kThreads, product);
       later = 1;
       rows.begin = rows.end;
     } while (rows.begin < end);
@@ -193,8 +195,7 @@ class Passes {
   bool backward_, small_ = false;
   std::vector<Pack> packs_;
   int32_t widest_ = 0;
-  int v4_ = 1;
-  int64_t wd_ = 1, wr_ = 1, pack_ = 1, tile_ = 1, parts_ = 1, splits_ = 1, chunk_ = 0, ld_ = 0;
+  int64_t pack_ = 1, parts_ = 1, splits_ = 1, chunk_ = 0, ld_ = 0;
   Pack* table_ = nullptr;
   T *partial_ = nullptr, *logits_ = nullptr;
   double* sums_ = nullptr;

@@ -1,8 +1,7 @@
 // The two matrix products of a pass with many columns, over a chunk of rows whose logits are held: logits = z W^T + b, and
-// the gradient of the weights = delta^T z. Tiles of 64 x 64 (tile.h), operands staged twice in shared memory.
+// the gradient of the weights = delta^T z. Tiles of tile.h, operands staged twice in shared memory.
 #pragma once
 #include "pass.h"
-#include "tile.h"
 
 namespace tlplat {
 namespace gpu {
@@ -14,83 +13,137 @@ struct ProductArgs {
   const T* bias;          // (heads * classes,) or null
   const Pack* packs;      // the heads of each group; null: head 0 alone
   int32_t classes, heads, splits;
-  T* logits;              // (chunk, ld): logits, then their gradient in place
+  T* logits;              // (slices, rows, ld): parts of the logits; then their gradient in place of the first
   int64_t ld;
+  int32_t slices;         // blocks that share the depth of a tile of logits
   T* partial;             // (splits, heads * classes, d)
   int32_t accumulate;     // the first chunk sets partial, later ones add to it
 };
 
-// Elements of one operand in one stage. Both layouts, 64 rows of 16 + 4 and 16 rows of 64 + 8, are free of bank conflicts
-// where a fragment is read.
-constexpr int kOperand = kTile * (kDepth + 4);
-static_assert(kDepth * (kTile + 8) <= kOperand);
+template <class T>
+TLPLAT_DEVICE bool has_few_bits(const Rows<T>& rows) { return rows.z_dtype == TLPLAT_BF16 || rows.z_dtype == TLPLAT_F16; }
 
-// Runs the product's depth [0, depth) with loaders fill(stage registers, at) and store; two stages, one barrier a step.
-template <class Tile, int SM, int SK, class LoadA, class LoadB>
-TLPLAT_DEVICE void multiply_staged(Tile& tile, unsigned char* shared, int64_t depth, LoadA load_a, LoadB load_b) {
-  using T = typename Tile::Value;
-  T* stage = reinterpret_cast<T*>(shared);
-  // A thread moves two fours of each operand a step: along k where k is contiguous in memory, else along m.
-  constexpr bool kAlongK = SK == 1;
-  T a[2][4], b[2][4];
-  const int64_t steps = (depth + kDepth - 1) / kDepth;
-  for (int64_t step = 0; step <= steps; ++step) {
-    if (step < steps) {
+// Four elements that lie together, at once where the place allows.
+template <class T>
+TLPLAT_DEVICE void read4(const T* from, bool aligned, int64_t left, T* out) {
+  if constexpr (sizeof(T) == 4) {
+    if (aligned && left >= 4) {
+      const Four four = *reinterpret_cast<const Four*>(from);
       TLPLAT_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        const int fast = kAlongK ? tid() % 4 * 4 : tid() % 16 * 4, slow = kAlongK ? tid() / 4 + 32 * i : tid() / 16 + 8 * i;
-        load_a(kAlongK ? slow : fast, step * kDepth + (kAlongK ? fast : slow), a[i]);
-        load_b(kAlongK ? slow : fast, step * kDepth + (kAlongK ? fast : slow), b[i]);
-      }
+      for (int e = 0; e < 4; ++e) out[e] = four.v[e];
+      return;
     }
-    if (step > 0) {
-      const T* now = stage + (step - 1) % 2 * 2 * kOperand;
-      tile.template multiply<SM, SK>(now, now + kOperand);
-    }
-    if (step == steps) break;
-    T* next = stage + step % 2 * 2 * kOperand;
+  }
+  TLPLAT_UNROLL
+  for (int e = 0; e < 4; ++e) out[e] = e < left ? from[e] : T(0);
+}
+
+template <class T>
+TLPLAT_DEVICE void write4(T* to, const T* from) {
+  if constexpr (sizeof(T) == 4) {
+    *reinterpret_cast<Four*>(to) = Four{{from[0], from[1], from[2], from[3]}};
+  } else {
     TLPLAT_UNROLL
-    for (int i = 0; i < 2; ++i)
-      TLPLAT_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        const int m = kAlongK ? tid() / 4 + 32 * i : tid() % 16 * 4 + e, k = kAlongK ? tid() % 4 * 4 + e : tid() / 16 + 8 * i;
-        next[m * SM + k * SK] = a[i][e];
-        next[kOperand + m * SM + k * SK] = b[i][e];
-      }
-    TLPLAT_SYNC(product_stage);
+    for (int e = 0; e < 4; ++e) to[e] = from[e];
   }
 }
 
-// Grid: (tiles of columns of a group, tiles of rows, groups).
+template <class Tile>
+struct Staging {
+  using T = typename Tile::Value;
+  // Elements of one operand in one stage. Both layouts, kSize rows of 16 + 4 and 16 rows of kSize + 8, are free of bank
+  // conflicts where a fragment is read.
+  static constexpr int kOperand = Tile::kSize * (kDepth + 4), kFours = Tile::kSize * kDepth / 4 / Tile::kThreads;
+  static_assert(kDepth * (Tile::kSize + 8) <= kOperand);
+  static constexpr int64_t kBytes = 4 * kOperand * int64_t(sizeof(T));
+
+  // The places of this thread's four number i: along k where k is contiguous in memory, else along m.
+  template <bool AlongK>
+  static TLPLAT_DEVICE int place_m(int i) {
+    const int at = tid() + i * Tile::kThreads;
+    return AlongK ? at / (kDepth / 4) : at % (Tile::kSize / 4) * 4;
+  }
+  template <bool AlongK>
+  static TLPLAT_DEVICE int place_k(int i) {
+    const int at = tid() + i * Tile::kThreads;
+    return AlongK ? at % (kDepth / 4) * 4 : at / (Tile::kSize / 4);
+  }
+
+  // Runs over the depth [0, depth) with loaders f(number of the four, m, k, out); two stages, one barrier a step.
+  template <bool AlongK, class LoadA, class LoadB>
+  static TLPLAT_DEVICE void multiply(
+      Tile& tile, unsigned char* shared, int64_t depth, bool exact_a, bool exact_b, LoadA load_a, LoadB load_b) {
+    constexpr int SM = AlongK ? kDepth + 4 : 1, SK = AlongK ? 1 : Tile::kSize + 8;
+    T* stage = reinterpret_cast<T*>(shared);
+    T a[kFours][4], b[kFours][4];
+    const int64_t steps = (depth + kDepth - 1) / kDepth;
+    for (int64_t step = 0; step <= steps; ++step) {
+      if (step < steps) {
+        TLPLAT_UNROLL
+        for (int i = 0; i < kFours; ++i) {
+          const int m = place_m<AlongK>(i);
+          const int64_t k = step * kDepth + place_k<AlongK>(i);
+          load_a(i, m, k, a[i]);
+          load_b(i, m, k, b[i]);
+        }
+      }
+      if (step > 0) {
+        const T* now = stage + (step - 1) % 2 * 2 * kOperand;
+        tile.template multiply<SM, SK>(now, now + kOperand, exact_a, exact_b);
+      }
+      if (step == steps) break;
+      T* next = stage + step % 2 * 2 * kOperand;
+      TLPLAT_UNROLL
+      for (int i = 0; i < kFours; ++i) {
+        const int at = place_m<AlongK>(i) * SM + place_k<AlongK>(i) * SK;
+        write4(next + at, a[i]);
+        write4(next + kOperand + at, b[i]);
+      }
+      TLPLAT_SYNC(product_stage);
+    }
+  }
+};
+
+// Grid: (tiles of columns of a group, tiles of rows, groups * slices).
 template <class Tile>
 struct LogitsKernel {
   using T = typename Tile::Value;
-  static constexpr int kMaxThreads = kTileThreads;
+  static constexpr int kMaxThreads = Tile::kThreads, kSize = Tile::kSize;
 
-  static int64_t shared_bytes(const ProductArgs<T>&) { return 4 * kOperand * int64_t(sizeof(T)); }
+  static int64_t shared_bytes(const ProductArgs<T>&) { return Staging<Tile>::kBytes; }
 
   static TLPLAT_DEVICE void run(const ProductArgs<T>& p, unsigned char* shared) {
-    const Pack pack = pack_at(p.packs, block_z());
-    const int64_t columns = int64_t(pack.heads) * p.classes, column0 = int64_t(block_x()) * kTile;
+    const int slice = block_z() % p.slices;
+    const Pack pack = pack_at(p.packs, block_z() / p.slices);
+    const int64_t columns = int64_t(pack.heads) * p.classes, column0 = int64_t(block_x()) * kSize;
     if (column0 >= columns) return;
-    const int64_t first = int64_t(pack.first) * p.classes, row0 = int64_t(block_y()) * kTile, d = p.rows.d;
+    const int64_t first = int64_t(pack.first) * p.classes, row0 = int64_t(block_y()) * kSize, d = p.rows.d;
     const int64_t count = p.rows.end - p.rows.begin;
-    const int group = pack.order;
+    const int64_t each = ((d + p.slices - 1) / p.slices + kDepth - 1) / kDepth * kDepth;
+    const int64_t begin = slice * each < d ? slice * each : d, depth = each < d - begin ? each : d - begin;
+    int64_t row[Staging<Tile>::kFours];  // of z, -1 past the end
+    TLPLAT_UNROLL
+    for (int i = 0; i < Staging<Tile>::kFours; ++i) {
+      const int64_t at = row0 + Staging<Tile>::template place_m<true>(i);
+      row[i] = at < count ? row_at(p.rows, pack.order, p.rows.begin + at) : -1;
+    }
+    const T* w = p.w + (first + column0) * d;
+    const bool aligned = d % 4 == 0 && reinterpret_cast<uintptr_t>(p.w) % 16 == 0;
     Tile tile;
-    multiply_staged<Tile, kDepth + 4, 1>(
-        tile, shared, d,
-        [&](int m, int64_t k, T* out) {
-          const bool there = row0 + m < count;
-          if (there) load4(p.rows, row_at(p.rows, group, p.rows.begin + row0 + m), k, out);
-          for (int e = 0; !there && e < 4; ++e) out[e] = 0;
+    Staging<Tile>::template multiply<true>(
+        tile, shared, depth, has_few_bits(p.rows), false,
+        [&](int i, int, int64_t k, T* out) {
+          if (row[i] >= 0 && k < depth) {
+            load4(p.rows, row[i], begin + k, out);
+          } else {
+            for (int e = 0; e < 4; ++e) out[e] = 0;
+          }
         },
-        [&](int n, int64_t k, T* out) {
-          const T* w = p.w + (first + column0 + n) * d + k;
-          for (int e = 0; e < 4; ++e) out[e] = column0 + n < columns && k + e < d ? w[e] : T(0);
-        });
+        [&](int, int n, int64_t k, T* out) { read4(w + n * d + begin + k, aligned, column0 + n < columns ? d - begin - k : 0, out); });
+    T* logits = p.logits + slice * count * p.ld;
     tile.each([&](int m, int n, T value) {
-      const int64_t row = row0 + m, column = first + column0 + n;
-      if (row < count && column0 + n < columns) p.logits[row * p.ld + column] = value + (p.bias ? p.bias[column] : T(0));
+      const int64_t at = row0 + m, column = first + column0 + n;
+      if (at < count && column0 + n < columns) logits[at * p.ld + column] = value + (p.bias && !slice ? p.bias[column] : T(0));
     });
   }
 };
@@ -99,29 +152,27 @@ struct LogitsKernel {
 template <class Tile>
 struct GradientKernel {
   using T = typename Tile::Value;
-  static constexpr int kMaxThreads = kTileThreads;
+  static constexpr int kMaxThreads = Tile::kThreads, kSize = Tile::kSize;
 
-  static int64_t shared_bytes(const ProductArgs<T>&) { return 4 * kOperand * int64_t(sizeof(T)); }
+  static int64_t shared_bytes(const ProductArgs<T>&) { return Staging<Tile>::kBytes; }
 
   static TLPLAT_DEVICE void run(const ProductArgs<T>& p, unsigned char* shared) {
     const int split = block_z() % p.splits;
     const Pack pack = pack_at(p.packs, block_z() / p.splits);
-    const int64_t columns = int64_t(pack.heads) * p.classes, column0 = int64_t(block_y()) * kTile;
+    const int64_t columns = int64_t(pack.heads) * p.classes, column0 = int64_t(block_y()) * kSize;
     if (column0 >= columns) return;
-    const int64_t first = int64_t(pack.first) * p.classes, j0 = int64_t(block_x()) * kTile, d = p.rows.d;
+    const int64_t first = int64_t(pack.first) * p.classes, j0 = int64_t(block_x()) * kSize, d = p.rows.d;
     const int64_t count = p.rows.end - p.rows.begin, each = (count + p.splits - 1) / p.splits;
     const int64_t begin = split * each < count ? split * each : count, depth = each < count - begin ? each : count - begin;
-    const int group = pack.order;
+    const T* delta = p.logits + begin * p.ld + first + column0;
+    const bool aligned = first % 4 == 0;
     Tile tile;
-    multiply_staged<Tile, 1, kTile + 8>(
-        tile, shared, depth,
-        [&](int m, int64_t k, T* out) {
-          const T* delta = p.logits + (begin + k) * p.ld + first + column0 + m;
-          for (int e = 0; e < 4; ++e) out[e] = k < depth && column0 + m + e < columns ? delta[e] : T(0);
-        },
-        [&](int n, int64_t k, T* out) {
+    Staging<Tile>::template multiply<false>(
+        tile, shared, depth, false, has_few_bits(p.rows),
+        [&](int, int m, int64_t k, T* out) { read4(delta + k * p.ld + m, aligned, k < depth ? columns - column0 - m : 0, out); },
+        [&](int, int n, int64_t k, T* out) {
           if (k < depth && j0 + n < d) {
-            load4(p.rows, row_at(p.rows, group, p.rows.begin + begin + k), j0 + n, out);
+            load4(p.rows, row_at(p.rows, pack.order, p.rows.begin + begin + k), j0 + n, out);
           } else {
             for (int e = 0; e < 4; ++e) out[e] = 0;
           }

@@ -75,13 +75,17 @@ TLPLAT_DEVICE int64_t row_at(const Rows<T>& rows, int group, int64_t at) {
 // The loss of a row is -a log p_label - sum_c smooth_c log p_c; `mass` is its part in the denominator of a mean. A label out
 // of range makes the row's loss NaN: callers check labels, this never reads out of bounds.
 template <class T>
-TLPLAT_DEVICE Target<T> target_of(const Rows<T>& rows, int64_t i) {
+TLPLAT_DEVICE Target<T> target_of_label(const Rows<T>& rows, int64_t label) {
   if (!rows.y) return {0, T(0), T(0), T(1)};
-  const int64_t label = rows.y[i];
   if (label == rows.ignore_index) return {0, T(0), T(0), T(0)};
   if (label < 0 || label >= rows.classes) return {0, T(NAN), T(NAN), T(1)};
   const T w = rows.class_weight && !rows.plain ? rows.class_weight[label] : T(1);
   return {int32_t(label), (rows.plain ? T(1) : T(1) - rows.smoothing) * w, w, T(1)};
+}
+
+template <class T>
+TLPLAT_DEVICE Target<T> target_of(const Rows<T>& rows, int64_t i) {
+  return target_of_label(rows, rows.y ? rows.y[i] : 0);
 }
 
 template <class T>
@@ -126,6 +130,7 @@ TLPLAT_DEVICE void load4(const Rows<float>& rows, int64_t i, int64_t j, float* o
 }
 
 TLPLAT_DEVICE void load4(const Rows<double>& rows, int64_t i, int64_t j, double* out) {
+  TLPLAT_UNROLL
   for (int e = 0; e < 4; ++e) out[e] = j + e < rows.d ? element(rows.z, rows.z_dtype, i * rows.z_stride + j + e) : 0.0;
 }
 

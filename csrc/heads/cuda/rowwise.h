@@ -13,6 +13,7 @@ struct RowwiseArgs {
   int32_t classes, heads, splits;
   T* logits;              // (chunk, ld): heads * classes logits, then room for heads losses and heads masses
   int64_t ld;
+  int32_t slices;         // parts of the logits, as in product.h
   double* sums;           // (splits, heads * classes + 2 * heads), or null
   int32_t accumulate;
   T* row_loss;            // (n,) or null; of head 0
@@ -36,7 +37,13 @@ struct SoftmaxKernel {
     T* x = p.logits + at * p.ld + int64_t(head) * p.classes;
 
     T top = -INFINITY;
-    for (int c = lane; c < p.classes; c += 32) top = x[c] > top || x[c] != x[c] ? x[c] : top;
+    const int64_t slice = (p.rows.end - p.rows.begin) * p.ld;
+    for (int c = lane; c < p.classes; c += 32) {
+      T v = x[c];
+      for (int s = 1; s < p.slices; ++s) v += x[s * slice + c];
+      if (p.slices > 1) x[c] = v;
+      top = v > top || v != v ? v : top;
+    }
     TLPLAT_UNROLL
     for (int s = 16; s; s >>= 1) {
       const T other = shfl_xor(top, s);
@@ -64,11 +71,11 @@ struct SoftmaxKernel {
   }
 };
 
-// sums[split] of 32 columns a block. Grid: (columns / 32, splits); 8 threads a column, added up in order.
+// sums[split] of 32 columns a block. Grid: (columns / 32, splits); 32 threads a column, added up in order.
 template <class T>
 struct ColumnSumsKernel {
-  static constexpr int kMaxThreads = 256;
-  static int64_t shared_bytes(const RowwiseArgs<T>&) { return 256 * 8; }
+  static constexpr int kMaxThreads = 1024, kLanes = kMaxThreads / 32;
+  static int64_t shared_bytes(const RowwiseArgs<T>&) { return kMaxThreads * 8; }
 
   static TLPLAT_DEVICE void run(const RowwiseArgs<T>& p, unsigned char* shared) {
     double* scratch = reinterpret_cast<double*>(shared);
@@ -76,11 +83,11 @@ struct ColumnSumsKernel {
     const int64_t count = p.rows.end - p.rows.begin, each = (count + p.splits - 1) / p.splits;
     const int64_t begin = block_y() * each, end = begin + each < count ? begin + each : count;
     double sum = 0;
-    for (int64_t r = begin + tid() / 32; column < width && r < end; r += 8) sum += double(p.logits[r * p.ld + column]);
+    for (int64_t r = begin + tid() / 32; column < width && r < end; r += kLanes) sum += double(p.logits[r * p.ld + column]);
     scratch[tid()] = sum;
     TLPLAT_SYNC(column_sums);
     if (tid() >= 32 || column >= width) return;
-    for (int q = 1; q < 8; ++q) sum += scratch[q * 32 + tid()];
+    for (int q = 1; q < kLanes; ++q) sum += scratch[q * 32 + tid()];
     double* to = p.sums + block_y() * width + column;
     *to = p.accumulate ? *to + sum : sum;
   }

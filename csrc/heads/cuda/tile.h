@@ -1,22 +1,24 @@
-// A 64 x 64 tile of a matrix product, kept by 128 threads, from operands in shared memory. Two implementations of one
-// interface: TensorTile on the tensor cores (sm_80 and later), ScalarTile with plain multiply-adds for float and double.
+// A kSize x kSize tile of a matrix product, kept by kThreads threads, from operands in shared memory. Two implementations of
+// one interface: TensorTile on the tensor cores (sm_80 and later), ScalarTile with plain multiply-adds for float and double.
 //
-// An operand is 64 x kDepth elements; element (m, k) lies at m * SM + k * SK.
+// An operand is kSize x kDepth elements; element (m, k) lies at m * SM + k * SK.
 #pragma once
 #include "../../simt/device.h"
 
 namespace tlplat {
 namespace gpu {
 
-constexpr int kTile = 64, kDepth = 16, kTileThreads = 128;
+constexpr int kDepth = 16;
 
 template <class T>
 struct ScalarTile {
   using Value = T;
+  static constexpr int kSize = 64, kThreads = 128;
   T acc[8][4] = {};
 
+  // `exact_a`, `exact_b`: the operand has no more bits than TF32.
   template <int SM, int SK>
-  TLPLAT_DEVICE void multiply(const T* a, const T* b) {
+  TLPLAT_DEVICE void multiply(const T* a, const T* b, bool, bool) {
     const int m = tid() / 16 * 8, n = tid() % 16 * 4;
     for (int k = 0; k < kDepth; ++k) {
       T x[8], y[4];
@@ -58,6 +60,9 @@ TLPLAT_DEVICE float to_tf32(float x) {
 #endif
 }
 
+// x = high + low, where high has TF32's bits; the tensor cores cut off what they do not take of low.
+TLPLAT_DEVICE void split(float x, float& high, float& low) { high = to_tf32(x), low = x - high; }
+
 struct FragmentA {
   float v[4];
 };
@@ -95,52 +100,59 @@ TLPLAT_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b) {
 
 // Float products to nearly float accuracy: each operand is split into two TF32 numbers, and the three larger of the four
 // products are added up (3xTF32; Markidis et al. 2018, Ootomo and Yokota 2022).
+// The tensor cores' own sum is cut off, not rounded, so that a step's is added up here.
 struct TensorTile {
   using Value = float;
+  static constexpr int kSize = 128, kThreads = 512;
   FragmentC acc[2][4] = {};
 
+  static TLPLAT_DEVICE int first_m() { return tid() / 128 * 32; }
+  static TLPLAT_DEVICE int first_n() { return tid() / 32 % 4 * 32; }
+
   template <int SM, int SK>
-  TLPLAT_DEVICE void multiply(const float* a, const float* b) {
-    const int warp = tid() / 32, g = tid() % 32 / 4, t = tid() % 4, m0 = warp / 2 * 32, n0 = warp % 2 * 32;
+  TLPLAT_DEVICE void multiply(const float* a, const float* b, bool exact_a, bool exact_b) {
+    const int g = tid() % 32 / 4, t = tid() % 4;
+    const float *x = a + (first_m() + g) * SM + t * SK, *y = b + (first_n() + g) * SM + t * SK;
+    FragmentA high[2][2], low[2][2];
     TLPLAT_UNROLL
-    for (int k = 0; k < kDepth; k += 8) {
-      FragmentA high[2], low[2];
+    for (int i = 0; i < 2; ++i)
       TLPLAT_UNROLL
-      for (int i = 0; i < 2; ++i)
+      for (int k = 0; k < 2; ++k)
         TLPLAT_UNROLL
-        for (int e = 0; e < 4; ++e) {
-          const float x = a[(m0 + i * 16 + g + e % 2 * 8) * SM + (k + t + e / 2 * 4) * SK];
-          high[i].v[e] = to_tf32(x);
-          low[i].v[e] = to_tf32(x - high[i].v[e]);
-        }
+        for (int e = 0; e < 4; ++e)
+          split(x[(i * 16 + e % 2 * 8) * SM + (8 * k + e / 2 * 4) * SK], high[i][k].v[e], low[i][k].v[e]);
+    TLPLAT_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      FragmentB top[2], rest[2];
       TLPLAT_UNROLL
-      for (int j = 0; j < 4; ++j) {
-        FragmentB top, rest;
+      for (int k = 0; k < 2; ++k)
         TLPLAT_UNROLL
-        for (int e = 0; e < 2; ++e) {
-          const float y = b[(n0 + j * 8 + g) * SM + (k + t + e * 4) * SK];
-          top.v[e] = to_tf32(y);
-          rest.v[e] = to_tf32(y - top.v[e]);
+        for (int e = 0; e < 2; ++e) split(y[j * 8 * SM + (8 * k + 4 * e) * SK], top[k].v[e], rest[k].v[e]);
+      TLPLAT_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        FragmentC c = {};
+        TLPLAT_UNROLL
+        for (int k = 0; k < 2; ++k) {
+          if (!exact_a) mma(c, low[i][k], top[k]);
+          if (!exact_b) mma(c, high[i][k], rest[k]);
+          mma(c, high[i][k], top[k]);
         }
         TLPLAT_UNROLL
-        for (int i = 0; i < 2; ++i) {
-          mma(acc[i][j], low[i], top);
-          mma(acc[i][j], high[i], rest);
-          mma(acc[i][j], high[i], top);
-        }
+        for (int e = 0; e < 4; ++e) acc[i][j].v[e] += c.v[e];
       }
     }
   }
 
   template <class F>
   TLPLAT_DEVICE void each(F f) const {
-    const int warp = tid() / 32, g = tid() % 32 / 4, t = tid() % 4, m0 = warp / 2 * 32, n0 = warp % 2 * 32;
+    const int g = tid() % 32 / 4, t = tid() % 4;
     TLPLAT_UNROLL
     for (int i = 0; i < 2; ++i)
       TLPLAT_UNROLL
       for (int j = 0; j < 4; ++j)
         TLPLAT_UNROLL
-        for (int e = 0; e < 4; ++e) f(m0 + i * 16 + g + e / 2 * 8, n0 + j * 8 + 2 * t + e % 2, acc[i][j].v[e]);
+        for (int e = 0; e < 4; ++e)
+          f(first_m() + i * 16 + g + e / 2 * 8, first_n() + j * 8 + 2 * t + e % 2, acc[i][j].v[e]);
   }
 };
 

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("shim")
 SEEDS = 20
 
 
-def _loss(n: int, d: int, c: int, sms: int = 3) -> list[torch.Tensor]:
+def _loss(n: int, d: int, c: int, sms: int = 1, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     g = torch.Generator().manual_seed(0)
-    z, w = torch.randn(n, d, generator=g), torch.randn(c, d, generator=g)
+    z, w = torch.randn(n, d, generator=g).to(dtype), torch.randn(c, d, generator=g)
     y = torch.randint(0, c, (n,), generator=g)
     return list(simt_shim.loss(z, y, w, torch.randn(c, generator=g), sms=sms))
 
@@ -49,18 +49,20 @@ def _order() -> list[torch.Tensor]:
 
 RUNS: dict[str, Callable[[], list[torch.Tensor]]] = {
     "pass": lambda: _loss(100, 40, 3),
-    "wide": lambda: _loss(20, 300, 3),
-    "parts": lambda: _loss(48, 600, 2, sms=6),
-    "tiles": lambda: _loss(70, 20, 34),
+    "narrow": lambda: _loss(100, 40, 3, dtype=torch.bfloat16),
+    "parts": lambda: _loss(90, 600, 2, sms=6),
+    "tiles": lambda: _loss(70, 20, 110),
     "order": _order,
     "sgd": lambda: _fit("sgd", 6),
     "lbfgs": lambda: _fit("lbfgs", 1),
 }
 CAUGHT_BY = {
-    "pass_weights": "pass",
-    "pass_logits": "wide",
+    "pass_begin": "pass",
+    "pass_stage": "pass",
+    "pass_widened": "narrow",
+    "pass_logits": "pass",
     "pass_delta": "pass",
-    "pass_combine": "pass",
+    "pass_done": "pass",
     "product_stage": "tiles",
     "column_sums": "tiles",
     "fold": "parts",

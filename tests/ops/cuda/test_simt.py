@@ -15,7 +15,10 @@ pytestmark = pytest.mark.usefixtures("shim")
 
 SMALL = [(1, 1, 1), (40, 16, 2), (70, 63, 7), (45, 129, 12), (30, 300, 3), (20, 513, 13), (33, 130, 32)]
 """Shapes of the one-pass kernel: both widths of a team's slice, every variant's columns, odd features."""
-LARGE = [(60, 17, 40), (100, 64, 33), (70, 100, 130)]
+LARGE = [
+    (60, 17, 40), (100, 64, 33), (40, 400, 20), (20, 1000, 12), (33, 500, 60), (30, 384, 100), (70, 100, 130),
+    (50, 300, 110), (40, 1100, 5),
+]  # fmt: skip
 """Shapes of the tiled products."""
 REDUCTIONS = {0: "none", 1: "mean", 2: "sum"}
 
@@ -86,7 +89,7 @@ def test_results_do_not_depend_on_the_order_of_warps(shape: tuple[int, int, int]
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
-@pytest.mark.parametrize("shape", [(200, 20, 40), (200, 80, 70)])
+@pytest.mark.parametrize("shape", [(200, 20, 110), (200, 150, 140)])
 @pytest.mark.parametrize("scalar", [False, True])
 def test_chunks_of_logits_and_both_tiles(shape: tuple[int, int, int], scalar: bool) -> None:
     z, y, w, b, classes, rows = problem(*shape, torch.float32)
@@ -97,7 +100,7 @@ def test_chunks_of_logits_and_both_tiles(shape: tuple[int, int, int], scalar: bo
         close(found, exact)
 
 
-@pytest.mark.parametrize("classes", [7, 40])
+@pytest.mark.parametrize("classes", [7, 40, 130])
 def test_views_of_rows(classes: int) -> None:
     z, y, w, b, *_ = problem(50, 20, classes, torch.float32)
     big = torch.full((100, 27), torch.nan)
@@ -108,7 +111,7 @@ def test_views_of_rows(classes: int) -> None:
         )
 
 
-@pytest.mark.parametrize("classes", [3, 40])
+@pytest.mark.parametrize("classes", [3, 40, 130])
 @pytest.mark.parametrize("scale", [1e4, 1e30])
 def test_extreme_logits(classes: int, scale: float) -> None:
     z, y, w, b, *_ = problem(40, 12, classes, torch.float32)
@@ -117,7 +120,7 @@ def test_extreme_logits(classes: int, scale: float) -> None:
     torch.testing.assert_close(found[1].double(), wanted[1], rtol=1e-4, atol=1e-3 * float(wanted[1].abs().max()))
 
 
-@pytest.mark.parametrize("classes", [3, 40])
+@pytest.mark.parametrize("classes", [3, 40, 130])
 def test_a_nan_row_and_a_label_out_of_range_are_nan_not_a_crash(classes: int) -> None:
     z, y, w, b, *_ = problem(40, 12, classes, torch.float32)
     y[:] = 1
@@ -131,7 +134,7 @@ def test_a_nan_row_and_a_label_out_of_range_are_nan_not_a_crash(classes: int) ->
     assert not torch.isfinite(simt_shim.loss(z, y, w, b)[0])
 
 
-@pytest.mark.parametrize("classes", [3, 40])
+@pytest.mark.parametrize("classes", [3, 40, 130])
 def test_no_rows(classes: int) -> None:
     w, b = torch.randn(classes, 5), torch.randn(classes)
     z, y = torch.empty(0, 5), torch.empty(0, dtype=torch.int64)
