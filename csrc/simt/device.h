@@ -9,7 +9,8 @@
 #define TLPLAT_DEVICE __device__ __forceinline__
 #define TLPLAT_BOTH __host__ __device__ __forceinline__
 #define TLPLAT_UNROLL _Pragma("unroll")
-#define TLPLAT_ROLLED _Pragma("unroll 1")
+#define TLPLAT_UNROLL_2 _Pragma("unroll 2")
+#define TLPLAT_UNROLL_4 _Pragma("unroll 4")
 // A barrier has a name, by which tests take it away.
 #define TLPLAT_SYNC(name) __syncthreads()
 #define TLPLAT_SYNC_WARP(name) __syncwarp()
@@ -57,7 +58,8 @@ TLPLAT_DEVICE double sqrt_of(double x) { return sqrt(x); }
 #define TLPLAT_DEVICE inline
 #define TLPLAT_BOTH inline
 #define TLPLAT_UNROLL
-#define TLPLAT_ROLLED
+#define TLPLAT_UNROLL_2
+#define TLPLAT_UNROLL_4
 #define TLPLAT_SYNC(name)                             \
   do {                                                \
     static const int id_ = simt::barrier_id(#name);   \

@@ -30,7 +30,7 @@ class HeadsFit final : public Fit {
   // With a null workspace only bytes() may be called.
   HeadsFit(Backend& backend, const Limits& limits, const TlplatCudaFit& p, unsigned char* workspace)
       : backend_(backend), p_(p), lbfgs_(p.solver == TLPLAT_LBFGS), rows_(), held_(),
-        passes_(limits, p.n, p.d, p.classes, groups(p), true) {
+        passes_(limits, p.n, p.solver == TLPLAT_LBFGS ? p.n : p.batch_size, p.d, p.classes, groups(p), true) {
     rows_.z = p.z, rows_.n = p.n, rows_.d = p.d, rows_.z_stride = p.z_stride, rows_.z_dtype = p.z_dtype;
     rows_.y = p.y, rows_.ignore_index = p.ignore_index, rows_.smoothing = T(p.smoothing);
     rows_.class_weight = static_cast<const T*>(p.class_weight);
@@ -95,18 +95,15 @@ class HeadsFit final : public Fit {
 
   T* out_w() const { return static_cast<T*>(p_.weight); }
   T* out_b() const { return static_cast<T*>(p_.bias); }
-  int64_t step_blocks(int parts) const {
-    const int64_t wide = kFoldThreads / fold_lanes(parts);
-    return std::max<int64_t>((p_.classes * p_.d + wide - 1) / wide, 1);
-  }
-  int64_t most_blocks() const { return step_blocks(1 << 20); }
+  FoldPlan plan(int parts) const { return FoldPlan(parts, p_.classes * p_.d, p_.heads, passes_.sms()); }
+  int64_t most_blocks() const { return FoldPlan::most_blocks(p_.heads, passes_.sms()); }
 
   void place(unsigned char* workspace) {
     Arena arena(workspace);
     const int64_t k = p_.heads, m = k * p_.classes;
     passes_.place(arena);
     w_ = arena.take<T>(m * p_.d), bias_ = arena.take<T>(m);
-    done_ = arena.take<uint8_t>(k), report_ = arena.take<HeadReport>(k);
+    done_ = arena.take<uint8_t>(k), kept_heads_ = arena.take<uint8_t>(k), report_ = arena.take<HeadReport>(k);
     decay_ = arena.take<double>(k), rate_ = arena.take<double>(k), count_ = arena.take<int64_t>(1), turn_ = arena.take<int64_t>(1);
     if (lbfgs_) {
       search_ = arena.take<LineSearch>(k);
@@ -157,9 +154,10 @@ class HeadsFit final : public Fit {
   void evaluation() {
     passes_.run(backend_, rows_, w_, bias_, done_, true, nullptr, static_cast<T*>(nullptr));
     const int parts = passes_.parts(p_.n);
-    const LbfgsArgs<T> p{passes_.partial(), passes_.sums(), parts, int32_t(p_.classes), int32_t(p_.heads), p_.d, p_.max_iter,
+    const FoldPlan folding = plan(parts);
+    const LbfgsArgs<T> p{passes_.partial(), passes_.sums(), parts, int32_t(p_.classes), int32_t(p_.heads), folding.lanes, p_.d, p_.max_iter,
                          p_.tol, double(std::numeric_limits<T>::epsilon()), decay_, done_, search_, report_, w_, bias_, vectors_};
-    backend_.template launch<LbfgsGradientKernel<T>>({step_blocks(parts), p_.heads, 1}, kFoldThreads, p);
+    backend_.template launch<LbfgsGradientKernel<T>>({folding.blocks, p_.heads, 1}, kFoldThreads, p);
     backend_.template launch<LbfgsKernel<T>>({p_.heads, 1, 1}, int(std::clamp<int64_t>(p_.d * p_.classes / 128 * 32, 64, 1024)), p);
     tick();
   }
@@ -175,16 +173,20 @@ class HeadsFit final : public Fit {
       rows.begin = i * p_.batch_size, rows.end = std::min(rows.begin + p_.batch_size, p_.n);
       passes_.run(backend_, rows, w_, bias_, done_, true, nullptr, static_cast<T*>(nullptr));
       const int parts = passes_.parts(rows.end - rows.begin);
-      const StepArgs<T> p{passes_.partial(), passes_.sums(), parts, int32_t(p_.classes), int32_t(p_.heads),
+      const FoldPlan folding = plan(parts);
+      const StepArgs<T> p{passes_.partial(), passes_.sums(), parts, int32_t(p_.classes), int32_t(p_.heads), folding.lanes,
                           p_.solver == TLPLAT_ADAMW, p_.cosine, p_.d, i, batches_, p_.max_iter, turn_, done_, decay_, rate_,
                           p_.momentum, p_.beta1, p_.beta2, p_.eps, w_, bias_, first_, second_, first_b_, second_b_, spent_,
                           int32_t(most_blocks())};
-      backend_.template launch<StepKernel<T>>({step_blocks(parts), p_.heads, 1}, kFoldThreads, p);
+      backend_.template launch<StepKernel<T>>({folding.blocks, p_.heads, 1}, kFoldThreads, p);
     }
     if (held_.weight) passes_.run(backend_, held_, w_, bias_, done_, false, nullptr, static_cast<T*>(nullptr));
     const EpochArgs<T> p{held_.weight ? passes_.sums() : nullptr, passes_.parts(p_.n), int32_t(p_.classes), int32_t(p_.heads),
-                         int32_t(most_blocks()), p_.d, batches_, p_.patience, spent_, done_, report_, w_, bias_, out_w(), out_b()};
+                         int32_t(most_blocks()), batches_, p_.patience, spent_, done_, report_, kept_heads_};
     backend_.template launch<EpochKernel<T>>({p_.heads, 1, 1}, 256, p);
+    const KeepArgs<T> keep{kept_heads_, int32_t(p_.classes), p_.d, w_, bias_, out_w(), out_b()};
+    const int64_t size = (p_.classes * p_.d + 255) / 256;
+    backend_.template launch<KeepKernel<T>>({std::clamp<int64_t>(size, 1, most_blocks()), p_.heads, 1}, 256, keep);
     tick();
   }
 
@@ -196,7 +198,7 @@ class HeadsFit final : public Fit {
   int64_t batches_ = 1, epoch_ = 0, active_ = 0, bytes_ = 0, segments_ = 1;
   T *w_ = nullptr, *bias_ = nullptr, *first_ = nullptr, *first_b_ = nullptr, *second_ = nullptr, *second_b_ = nullptr;
   T* vectors_ = nullptr;
-  uint8_t* done_ = nullptr;
+  uint8_t *done_ = nullptr, *kept_heads_ = nullptr;
   HeadReport* report_ = nullptr;
   LineSearch* search_ = nullptr;
   double *decay_ = nullptr, *rate_ = nullptr, *spent_ = nullptr;

@@ -18,7 +18,7 @@ template <class T>
 struct LbfgsArgs {
   const T* partial;
   const double* sums;
-  int32_t parts, classes, heads;
+  int32_t parts, classes, heads, lanes;
   int64_t d, max_iter;
   double tol, epsilon;     // epsilon of T
   const double* decay;
@@ -41,11 +41,9 @@ struct LbfgsGradientKernel {
     const int64_t m = int64_t(p.heads) * p.classes, width = sums_width(p.heads, p.classes), size = p.classes * p.d;
     T* fresh = p.vectors + head * kVectors * (size + p.classes);
     const double scale = 1 / column_total(p.sums + m + p.heads + head, width, p.parts);
-    int64_t e;
-    T g;
-    if (fold(p.partial + head * size, m * p.d, p.parts, size, fold_lanes(p.parts), reinterpret_cast<T*>(shared), &e, &g))
-      fresh[e] = T(scale) * g + T(p.decay[head]) * p.w[head * size + e];
-    for (int c = tid() / 32; block_x() == 0 && c < p.classes; c += threads() / 32) {
+    fold(p.partial + head * size, m * p.d, p.parts, size, p.lanes, reinterpret_cast<T*>(shared),
+         [&](int64_t e, T g) { fresh[e] = T(scale) * g + T(p.decay[head]) * p.w[head * size + e]; });
+    for (int c = block_x() * kFoldWarps + tid() / 32; c < p.classes; c += blocks_x() * kFoldWarps) {
       const double sum = column_total(p.sums + int64_t(head) * p.classes + c, width, p.parts);
       if (tid() % 32 == 0) fresh[size + c] = T(scale * sum);
     }

@@ -35,7 +35,7 @@ struct PassArgs {
   int32_t pack;           // most heads of a block
 };
 
-constexpr int kPairLanes = 8;  // lanes that share the softmax of one row and head
+constexpr int kPairLanes = 8;  // the fewest lanes that share the softmax of one row and head
 constexpr int kPassRows = 16;  // rows of a tile: one m16 of the tensor cores
 
 TLPLAT_BOTH int64_t sums_width(int64_t heads, int64_t classes) { return heads * classes + 2 * heads; }
@@ -47,21 +47,21 @@ TLPLAT_BOTH constexpr int stride_4(int n) { return (n + 27) / 32 * 32 + 4; }
 // A block's shared memory, in this order; sizes in floats.
 struct PassLayout {
   int width, ld;          // features with their padding; the stride of rows of z and of weights
-  int weights, stage, part, delta, extra;
+  int weights, stage, part, delta, extra;  // delta: twice, its high and its low parts (tile.h)
 
   TLPLAT_BOTH PassLayout(int64_t d, int columns, int heads, int part_rows, int ldp)
       : width(int(d + 15) / 16 * 16), ld(stride_4(width)), weights(columns * ld), stage(kPassRows * ld),
         part(part_rows * ldp), delta(kPassRows * ldp), extra(kPassRows * 2 * heads) {}
   TLPLAT_BOTH int64_t bytes() const {
-    return 2 * kPassRows * 8 + 4 * (int64_t(weights) + 2 * stage + part + delta + extra + 4 * kPassRows);
+    return 2 * kPassRows * 8 + 4 * (int64_t(weights) + 2 * stage + part + 2 * delta + extra + 4 * kPassRows);
   }
 };
 
 // NT: column tiles of 8; MT: tiles of 16 features of a warp; BLOCKS: blocks of a multiprocessor.
-template <int NT, int MT, int BLOCKS>
+template <int NT, int MT, int BLOCKS, int WARPS>
 struct PassKernel {
-  static constexpr int kMaxThreads = 256, kMinBlocks = BLOCKS, kWarps = 8, kColumns = 8 * NT;
-  static constexpr int kSides = NT <= 4 ? 1 : NT <= 8 ? 2 : 4;  // warps that share the columns; the others share the features
+  static constexpr int kMaxThreads = 32 * WARPS, kMinBlocks = BLOCKS, kWarps = WARPS, kColumns = 8 * NT;
+  static constexpr int kSides = NT <= 2 ? 1 : NT <= 4 ? WARPS / 8 : NT <= 8 ? 2 : 4;  // that share the columns; the rest share the features
   static constexpr int kSlices = kWarps / kSides, kEach = (NT + kSides - 1) / kSides, kLdp = stride_8(kColumns);
 
   static TLPLAT_BOTH PassLayout layout(const PassArgs<float>& p) {
@@ -81,15 +81,15 @@ struct PassKernel {
     float* weights = reinterpret_cast<float*>(index + 2 * kPassRows);  // (columns, ld)
     float* stages = weights + at.weights;                            // two of (rows, ld)
     float* part = stages + 2 * at.stage;                             // (slices, rows, kLdp)
-    float* delta = part + at.part;                                   // (rows, kLdp)
-    float* extra = delta + at.delta;                                 // (rows, losses and masses of the heads)
+    float* delta = part + at.part;                                   // (2, rows, kLdp)
+    float* extra = delta + 2 * at.delta;                               // (rows, losses and masses of the heads)
     float* info = extra + at.extra;                                  // (rows, 4)
     // Narrow rows arrive in their own type in the second stage's place and are widened into the first.
     const bool narrow = is_narrow(p.rows);
     uint16_t* raw = reinterpret_cast<uint16_t*>(stages + at.stage);
 
     load_weights(p, first, columns, at, weights);
-    for (int i = tid(); i < at.delta; i += threads()) delta[i] = 0;
+    for (int i = tid(); i < 2 * at.delta; i += threads()) delta[i] = 0;
     const int64_t count = p.rows.end - p.rows.begin, tiles = (count + kPassRows - 1) / kPassRows;
     if (tid() < kPassRows) {
       index[tid()] = row_of(p, group, block_x(), tid());
@@ -122,19 +122,18 @@ struct PassKernel {
         widen(p.rows, raw + odd * kPassRows * at.width, at, stages);
         TLPLAT_SYNC(pass_widened);
       }
-      forward(z, weights, at, columns, narrow, part);
+      forward(z, weights, at, columns, part);
       TLPLAT_SYNC(pass_logits);
       softmax(p, part, index + odd * kPassRows, info, delta, extra, first, heads);
       TLPLAT_SYNC(pass_delta);
       if (p.sums && tid() < columns + 2 * heads) {
-        const float* column = tid() < columns ? delta + tid() : extra + tid() - columns;
-        const int step = tid() < columns ? kLdp : 2 * p.pack;
         float tile_sum = 0;
         TLPLAT_UNROLL
-        for (int r = 0; r < kPassRows; ++r) tile_sum += column[r * step];
+        for (int r = 0; r < kPassRows; ++r)
+          tile_sum += tid() < columns ? delta[r * kLdp + tid()] + delta[at.delta + r * kLdp + tid()] : extra[r * 2 * p.pack + tid() - columns];
         sum += double(tile_sum);
       }
-      if (p.partial) backward(z, delta, at, columns, narrow, acc);
+      if (p.partial) backward(z, delta, at, acc);
       if (tid() < kPassRows) {
         index[odd * kPassRows + tid()] = later;
         note(p, index[(odd ^ 1) * kPassRows + tid()], label, info + 4 * tid());
@@ -237,47 +236,49 @@ struct PassKernel {
       }
   }
 
-  // part (slices, rows, kLdp): what each slice of the features adds to the logits. `exact`: z has no more bits than TF32.
-  static TLPLAT_DEVICE void forward(
-      const float* z, const float* weights, const PassLayout& at, int columns, bool exact, float* part) {
+  // part (slices, rows, kLdp): what each slice of the features adds to the logits. Columns past the last are computed from
+  // column 0 and not looked at: a branch between the products would keep them from overlapping.
+  static TLPLAT_DEVICE void forward(const float* z, const float* weights, const PassLayout& at, int columns, float* part) {
     const int warp = tid() / 32, g = tid() % 32 / 4, t = tid() % 4, slice = warp % kSlices, n0 = warp / kSlices * kEach;
     const int steps = at.width / 8, each = (steps + kSlices - 1) / kSlices;
     const int begin = slice * each < steps ? slice * each : steps, end = begin + each < steps ? begin + each : steps;
-    FragmentC c[kEach] = {};
+    const float* x = z + g * at.ld + t;
+    int w[kEach];
+    TLPLAT_UNROLL
+    for (int n = 0; n < kEach; ++n) w[n] = ((n0 + n) * 8 + g < columns ? (n0 + n) * 8 + g : 0) * at.ld + t;
+    FragmentC c[kEach] = {}, rounding[kEach] = {};
+    TLPLAT_UNROLL_2
     for (int k = begin; k < end; ++k) {
       FragmentA high, low;
       TLPLAT_UNROLL
-      for (int e = 0; e < 4; ++e) split(z[(g + e % 2 * 8) * at.ld + k * 8 + t + e / 2 * 4], high.v[e], low.v[e]);
+      for (int e = 0; e < 4; ++e) split(x[e % 2 * 8 * at.ld + k * 8 + e / 2 * 4], high.v[e], low.v[e]);
+      FragmentB top[kEach], rest[kEach];
       TLPLAT_UNROLL
-      for (int n = 0; n < kEach; ++n) {
-        if ((n0 + n) * 8 >= columns) continue;
-        const int column = (n0 + n) * 8 + g;
-        const float* w = weights + (column < columns ? column : 0) * at.ld + k * 8 + t;
-        FragmentB top, rest;
-        split(w[0], top.v[0], rest.v[0]);
-        split(w[4], top.v[1], rest.v[1]);
-        if (!exact) mma(c[n], low, top);
-        mma(c[n], high, rest);
-        mma(c[n], high, top);
-      }
+      for (int n = 0; n < kEach; ++n)
+        TLPLAT_UNROLL
+        for (int e = 0; e < 2; ++e) split(weights[w[n] + k * 8 + 4 * e], top[n].v[e], rest[n].v[e]);
+      TLPLAT_UNROLL
+      for (int n = 0; n < kEach; ++n) mma(rounding[n], low, top[n]);
+      TLPLAT_UNROLL
+      for (int n = 0; n < kEach; ++n) mma(c[n], high, top[n]);
+      TLPLAT_UNROLL
+      for (int n = 0; n < kEach; ++n) mma(rounding[n], high, rest[n]);
     }
     float* out = part + (slice * kPassRows + g) * kLdp + 2 * t;
     TLPLAT_UNROLL
-    for (int n = 0; n < kEach; ++n) {
-      if ((n0 + n) * 8 >= columns) continue;
-      TLPLAT_UNROLL
-      for (int e = 0; e < 4; ++e) out[e / 2 * 8 * kLdp + (n0 + n) * 8 + e % 2] = c[n].v[e];
-    }
+    for (int n = 0; n < kEach; ++n)
+      if (n0 + n < NT)
+        TLPLAT_UNROLL
+        for (int e = 0; e < 4; ++e) out[e / 2 * 8 * kLdp + (n0 + n) * 8 + e % 2] = c[n].v[e] + rounding[n].v[e];
   }
 
   // acc += z^T delta over the tile's rows. The tensor cores' own sum is cut off, not rounded, so that each tile's is added here.
-  static TLPLAT_DEVICE void backward(
-      const float* z, const float* delta, const PassLayout& at, int columns, bool exact, FragmentC (&acc)[MT][NT]) {
+  static TLPLAT_DEVICE void backward(const float* z, const float* delta, const PassLayout& at, FragmentC (&acc)[MT][NT]) {
     const int warp = tid() / 32, g = tid() % 32 / 4, t = tid() % 4, tiles = at.width / 16;
     TLPLAT_UNROLL
     for (int m = 0; m < MT; ++m) {
-      if (warp + kWarps * m >= tiles) continue;
-      const float* x = z + t * at.ld + (warp + kWarps * m) * 16 + g;
+      const int mine = warp + kWarps * m < tiles ? warp + kWarps * m : tiles - 1;
+      const float* x = z + t * at.ld + mine * 16 + g;
       FragmentA high[2], low[2];
       TLPLAT_UNROLL
       for (int k = 0; k < 2; ++k)
@@ -285,15 +286,12 @@ struct PassKernel {
         for (int e = 0; e < 4; ++e) split(x[(8 * k + e / 2 * 4) * at.ld + e % 2 * 8], high[k].v[e], low[k].v[e]);
       TLPLAT_UNROLL
       for (int n = 0; n < NT; ++n) {
-        if (n * 8 >= columns) continue;
-        const float* y = delta + t * kLdp + n * 8 + g;
+        const float *y = delta + t * kLdp + n * 8 + g, *y_low = y + at.delta;
         FragmentC c = {};
         TLPLAT_UNROLL
         for (int k = 0; k < 2; ++k) {
-          FragmentB top, rest;
-          split(y[8 * k * kLdp], top.v[0], rest.v[0]);
-          split(y[(8 * k + 4) * kLdp], top.v[1], rest.v[1]);
-          if (!exact) mma(c, low[k], top);
+          const FragmentB top{{y[8 * k * kLdp], y[(8 * k + 4) * kLdp]}}, rest{{y_low[8 * k * kLdp], y_low[(8 * k + 4) * kLdp]}};
+          mma(c, low[k], top);
           mma(c, high[k], rest);
           mma(c, high[k], top);
         }
@@ -303,18 +301,25 @@ struct PassKernel {
     }
   }
 
-  // delta (rows, kLdp): the gradient of the logits; extra (rows, 2 * pack): losses, then masses of the block's heads.
+  // delta (2, rows, kLdp): the gradient of the logits, its high and low parts; extra (rows, 2 * pack): losses, then masses of the block's heads.
   static TLPLAT_DEVICE void softmax(
       const PassArgs<float>& p, const float* part, const int64_t* index, const float* info, float* delta, float* extra,
       int first, int heads) {
-    const int sub = tid() % kPairLanes, pairs = kPassRows * heads, each = threads() / kPairLanes;
-    constexpr int kMine = NT;  // classes of a lane
+    // As many lanes a row and head as there are threads and classes for, at most a warp.
+    int lanes = kPairLanes;
+    const int pairs = kPassRows * heads;
+    while (lanes < 32 && lanes < p.classes && 2 * lanes * pairs <= threads()) lanes *= 2;
+    const int sub = tid() % lanes, each = threads() / lanes;
+    const float even = p.rows.plain ? 0.0f : p.rows.smoothing / float(p.classes);  // smoothing of a class of weight 1
+    const auto smooth_at = [&](int c) { return p.rows.class_weight ? even * p.rows.class_weight[c] : even; };
+    constexpr int kMine = NT;  // the most classes of a lane
     for (int q0 = 0; q0 < pairs; q0 += each) {
-      const int q = q0 + tid() / kPairLanes, r = q < pairs ? q / heads : 0, h = q < pairs ? q % heads : 0;
+      const int q = q0 + tid() / lanes, safe = q < pairs ? q : 0, r = heads == 1 ? safe : safe / heads, h = safe - r * heads;
       float logit[kMine], top = -INFINITY, spread = 0, smoothed = 0;
       TLPLAT_UNROLL
       for (int i = 0; i < kMine; ++i) {
-        const int c = sub + i * kPairLanes, column = h * p.classes + c;
+        if (i * lanes >= p.classes) break;
+        const int c = sub + i * lanes, column = h * p.classes + c;
         logit[i] = -INFINITY;
         if (c >= p.classes) continue;
         float x = p.bias ? p.bias[first * p.classes + column] : 0.0f;
@@ -323,8 +328,7 @@ struct PassKernel {
         logit[i] = x;
         top = x > top || x != x ? x : top;
       }
-      TLPLAT_UNROLL
-      for (int s = kPairLanes / 2; s; s >>= 1) {
+      for (int s = lanes / 2; s; s >>= 1) {
         const float other = shfl_xor(top, s);
         top = other > top || other != other ? other : top;
       }
@@ -332,17 +336,17 @@ struct PassKernel {
       float total = 0, own = 0;
       TLPLAT_UNROLL
       for (int i = 0; i < kMine; ++i) {
-        const int c = sub + i * kPairLanes;
+        if (i * lanes >= p.classes) break;
+        const int c = sub + i * lanes;
         if (c >= p.classes) continue;
         logit[i] -= top;
         if (c == label) own = logit[i];
-        const float smooth = smooth_of(p.rows, c);
+        const float smooth = smooth_at(c);
         spread += smooth, smoothed += smooth * logit[i];
         logit[i] = exp_of(logit[i]);
         total += logit[i];
       }
-      TLPLAT_UNROLL
-      for (int s = kPairLanes / 2; s; s >>= 1) {
+      for (int s = lanes / 2; s; s >>= 1) {
         total += shfl_xor(total, s), own += shfl_xor(own, s);
         spread += shfl_xor(spread, s), smoothed += shfl_xor(smoothed, s);
       }
@@ -351,14 +355,17 @@ struct PassKernel {
       const float a = info[4 * r + 1], kept = info[4 * r + 3];
       const float weight = i < 0 || kept == 0 ? 0.0f : weight_of(p.rows, first + h, i), mass = a + spread;
       const float loss = weight == 0 ? 0.0f : weight * (mass * log_of(total) - a * own - smoothed);
+      const float inverse = 1 / total;
       TLPLAT_UNROLL
       for (int k = 0; k < kMine; ++k) {
-        const int c = sub + k * kPairLanes;
+        if (k * lanes >= p.classes) break;
+        const int c = sub + k * lanes;
         if (c >= p.classes) continue;
-        const float share = logit[k] / total;
+        const float share = logit[k] * inverse;
         if (p.probability && i >= 0) p.probability[i * p.classes + c] = share;
-        const float grad = weight * (mass * share - smooth_of(p.rows, c) - (c == label ? a : 0.0f));
-        delta[r * kLdp + h * p.classes + c] = weight == 0 ? 0.0f : grad;
+        const float grad = weight * (mass * share - smooth_at(c) - (c == label ? a : 0.0f));
+        float* to = delta + r * kLdp + h * p.classes + c;
+        split(weight == 0 ? 0.0f : grad, to[0], to[kPassRows * kLdp]);
       }
       if (sub == 0) {
         extra[r * 2 * p.pack + h] = loss;

@@ -41,28 +41,31 @@ class Arena {
   int64_t used_ = 0;
 };
 
-template <int NT, int MT, int BLOCKS>
+template <int NT, int MT, int BLOCKS, int WARPS>
 struct Variant {};
 
 // Calls f(Variant<...>) of the one-pass kernel with room for so many columns and features; false where there is none.
 template <class F>
 bool choose_variant(int64_t columns, int64_t d, F f) {
-  const auto fits = [&](int nt, int mt) { return columns <= 8 * nt && d <= 128 * mt; };
-  if (fits(2, 3)) return f(Variant<2, 3, 2>()), true;
-  if (fits(2, 8)) return f(Variant<2, 8, 1>()), true;
-  if (fits(4, 3)) return f(Variant<4, 3, 2>()), true;
-  if (fits(4, 8)) return f(Variant<4, 8, 1>()), true;
-  if (fits(8, 4)) return f(Variant<8, 4, 1>()), true;
-  if (fits(13, 3)) return f(Variant<13, 3, 1>()), true;
+  const auto fits = [&](int nt, int mt, int warps) { return columns <= 8 * nt && d <= 16 * mt * warps; };
+  if (fits(2, 1, 8)) return f(Variant<2, 1, 2, 8>()), true;
+  if (fits(2, 3, 8)) return f(Variant<2, 3, 2, 8>()), true;
+  if (fits(2, 3, 16)) return f(Variant<2, 3, 1, 16>()), true;
+  if (fits(2, 4, 16)) return f(Variant<2, 4, 1, 16>()), true;
+  if (fits(4, 3, 8)) return f(Variant<4, 3, 2, 8>()), true;
+  if (fits(4, 3, 16)) return f(Variant<4, 3, 1, 16>()), true;
+  if (fits(4, 4, 16)) return f(Variant<4, 4, 1, 16>()), true;
+  if (fits(8, 2, 16)) return f(Variant<8, 2, 1, 16>()), true;
+  if (fits(13, 3, 8)) return f(Variant<13, 3, 1, 8>()), true;
   return false;
 }
 
 template <class T>
 class Passes {
  public:
-  // `rows`: the most rows of one pass. `groups`: heads by their order of rows.
-  Passes(const Limits& limits, int64_t rows, int64_t d, int64_t classes, const std::vector<Pack>& groups, bool backward)
-      : limits_(limits), rows_(rows), d_(d), classes_(classes), backward_(backward), packs_(groups) {
+  // `rows`: the most rows of one pass; `usual`: of most passes. `groups`: heads by their order of rows.
+  Passes(const Limits& limits, int64_t rows, int64_t usual, int64_t d, int64_t classes, const std::vector<Pack>& groups, bool backward)
+      : limits_(limits), rows_(rows), usual_(usual), d_(d), classes_(classes), backward_(backward), packs_(groups) {
     for (const Pack& g : groups) heads_ = std::max<int64_t>(heads_, g.first + g.heads), widest_ = std::max(widest_, g.heads);
     small_ = sizeof(T) == 4 && plan_small();
     if (!small_) plan_large();
@@ -89,6 +92,7 @@ class Passes {
   int parts(int64_t count) const {
     return small_ ? int(std::min<int64_t>(parts_, std::max<int64_t>(row_tiles(count), 1))) : int(splits_);
   }
+  int sms() const { return limits_.sms; }
   const T* partial() const { return partial_; }
   const double* sums() const { return sums_; }
 
@@ -110,10 +114,10 @@ class Passes {
     // Many heads go in packs of at most 32 columns, so that a few rows still occupy the device.
     pack_ = std::max<int64_t>(std::min<int64_t>(32 / classes_, widest_), 1);
     int64_t blocks = 0;
-    const bool found = choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B>(Variant<NT, MT, B>) {
+    const bool found = choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B, int W>(Variant<NT, MT, B, W>) {
       PassArgs<float> p{};
       p.classes = int32_t(classes_), p.pack = int32_t(pack_), p.rows.d = d_;
-      const int64_t bytes = PassKernel<NT, MT, B>::shared_bytes(p);
+      const int64_t bytes = PassKernel<NT, MT, B, W>::shared_bytes(p);
       if (bytes <= limits_.shared) blocks = B * (bytes + 1024) <= limits_.shared + 1024 ? B : 1;
     });
     if (!found || !blocks) return false;
@@ -134,8 +138,13 @@ class Passes {
     chunk_ = std::clamp<int64_t>(limits_.chunk_elements / ld_ / size * size, size, std::max<int64_t>(rows_, 1));
     int64_t tiles = 0;
     for (const Pack& g : packs_) tiles += tiles_of(g.heads * classes_, size) * tiles_of(d_, size);
-    const int64_t useful = std::max<int64_t>(chunk_ / 128, 1);
-    splits_ = tiles >= limits_.sms ? 1 : std::clamp<int64_t>((limits_.sms + tiles - 1) / tiles, 1, std::min<int64_t>(useful, 32));
+    const int64_t useful = std::max<int64_t>(std::min(chunk_, usual_) / 128, 1);
+    double best = 0;
+    for (int64_t s = 1; s <= std::min<int64_t>(useful, 32); ++s) {
+      const int64_t blocks = tiles * s, waves = (blocks + limits_.sms - 1) / limits_.sms;
+      const double busy = double(blocks) / double(waves * limits_.sms);  // of the device's time
+      if (busy > best + 0.05) best = busy, splits_ = s;
+    }
     parts_ = splits_;
   }
 
@@ -156,8 +165,8 @@ class Passes {
       const PassArgs<T> p{rows, w, bias, int32_t(classes_), int32_t(heads_), table(), done,
                           backward ? partial_ : nullptr, probability ? nullptr : sums_, row_loss, probability, int32_t(pack_)};
       const Grid grid{parts(rows.end - rows.begin), int64_t(packs_.size()), 1};
-      choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B>(Variant<NT, MT, B>) {
-        backend.template launch<PassKernel<NT, MT, B>>(grid, PassKernel<NT, MT, B>::kMaxThreads, p);
+      choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B, int W>(Variant<NT, MT, B, W>) {
+        backend.template launch<PassKernel<NT, MT, B, W>>(grid, PassKernel<NT, MT, B, W>::kMaxThreads, p);
       });
     }
   }
@@ -177,7 +186,10 @@ class Passes {
                                    logits_, ld_, int32_t(parts), sums_, later, row_loss, probability};
       if (count > 0) {
         backend.template launch<LogitsKernel<Tile>>({columns, row_tiles, groups * parts}, Tile::kThreads, product);
-        backend.template launch<SoftmaxKernel<T>>({(count + 3) / 4, heads_, 1}, 128, rowwise);
+        if (classes_ < 256 || count * heads_ > 16 * limits_.sms)  // enough rows to occupy the device with a warp each
+          backend.template launch<SoftmaxKernel<T, 1>>({(count + 3) / 4, heads_, 1}, 128, rowwise);
+        else
+          backend.template launch<SoftmaxKernel<T, 4>>({count, heads_, 1}, 128, rowwise);
       }
       if (!probability) {
         const int64_t width = sums_width(heads_, classes_);
@@ -191,7 +203,7 @@ class Passes {
   }
 
   Limits limits_;
-  int64_t rows_, d_, classes_, heads_ = 0;
+  int64_t rows_, usual_, d_, classes_, heads_ = 0;
   bool backward_, small_ = false;
   std::vector<Pack> packs_;
   int32_t widest_ = 0;
@@ -206,7 +218,7 @@ template <class T>
 class OneHead {
  public:
   OneHead(const Limits& limits, const Rows<T>& rows, int64_t classes, bool backward)
-      : rows_(rows), classes_(classes), backward_(backward), passes_(limits, rows.n, rows.d, classes, {{0, 1, 0}}, backward) {
+      : rows_(rows), classes_(classes), backward_(backward), passes_(limits, rows.n, rows.n, rows.d, classes, {{0, 1, 0}}, backward) {
     rows_.begin = 0, rows_.end = rows.n;
   }
 
@@ -225,10 +237,11 @@ class OneHead {
     passes_.prepare(backend);
     passes_.run(backend, rows_, w, bias, nullptr, backward_, reduction == 0 ? loss : nullptr, static_cast<T*>(nullptr));
     const int parts = passes_.parts(rows_.n);
-    const LossArgs<T> p{backward_ ? passes_.partial() : nullptr, passes_.sums(), parts, int32_t(classes_), reduction == 1,
+    const int64_t size = backward_ ? classes_ * rows_.d : 1;
+    const FoldPlan plan(parts, size, 1, passes_.sms());
+    const LossArgs<T> p{backward_ ? passes_.partial() : nullptr, passes_.sums(), parts, int32_t(classes_), reduction == 1, plan.lanes,
                         rows_.d, reduction == 0 ? nullptr : loss, backward_ ? grad_w : nullptr, backward_ ? grad_b : nullptr};
-    const int64_t wide = kFoldThreads / fold_lanes(parts), size = backward_ ? classes_ * rows_.d : 1;
-    backend.template launch<LossKernel<T>>({std::max<int64_t>((size + wide - 1) / wide, 1), 1, 1}, kFoldThreads, p);
+    backend.template launch<LossKernel<T>>({plan.blocks, 1, 1}, kFoldThreads, p);
   }
 
   template <class Backend>

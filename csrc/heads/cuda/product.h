@@ -20,9 +20,6 @@ struct ProductArgs {
   int32_t accumulate;     // the first chunk sets partial, later ones add to it
 };
 
-template <class T>
-TLPLAT_DEVICE bool has_few_bits(const Rows<T>& rows) { return rows.z_dtype == TLPLAT_BF16 || rows.z_dtype == TLPLAT_F16; }
-
 // Four elements that lie together, at once where the place allows.
 template <class T>
 TLPLAT_DEVICE void read4(const T* from, bool aligned, int64_t left, T* out) {
@@ -38,24 +35,15 @@ TLPLAT_DEVICE void read4(const T* from, bool aligned, int64_t left, T* out) {
   for (int e = 0; e < 4; ++e) out[e] = e < left ? from[e] : T(0);
 }
 
-template <class T>
-TLPLAT_DEVICE void write4(T* to, const T* from) {
-  if constexpr (sizeof(T) == 4) {
-    *reinterpret_cast<Four*>(to) = Four{{from[0], from[1], from[2], from[3]}};
-  } else {
-    TLPLAT_UNROLL
-    for (int e = 0; e < 4; ++e) to[e] = from[e];
-  }
-}
-
 template <class Tile>
 struct Staging {
   using T = typename Tile::Value;
-  // Elements of one operand in one stage. Both layouts, kSize rows of 16 + 4 and 16 rows of kSize + 8, are free of bank
+  // Elements of one operand in one stage. Both layouts, kSize rows of kDepth + 4 and kDepth rows of kSize + 8, are free of bank
   // conflicts where a fragment is read.
   static constexpr int kOperand = Tile::kSize * (kDepth + 4), kFours = Tile::kSize * kDepth / 4 / Tile::kThreads;
   static_assert(kDepth * (Tile::kSize + 8) <= kOperand);
-  static constexpr int64_t kBytes = 4 * kOperand * int64_t(sizeof(T));
+  static constexpr int kStage = 2 * Tile::kPlanes * kOperand;  // both operands
+  static constexpr int64_t kBytes = 2 * kStage * int64_t(sizeof(T));
 
   // The places of this thread's four number i: along k where k is contiguous in memory, else along m.
   template <bool AlongK>
@@ -72,7 +60,7 @@ struct Staging {
   // Runs over the depth [0, depth) with loaders f(number of the four, m, k, out); two stages, one barrier a step.
   template <bool AlongK, class LoadA, class LoadB>
   static TLPLAT_DEVICE void multiply(
-      Tile& tile, unsigned char* shared, int64_t depth, bool exact_a, bool exact_b, LoadA load_a, LoadB load_b) {
+      Tile& tile, unsigned char* shared, int64_t depth, LoadA load_a, LoadB load_b) {
     constexpr int SM = AlongK ? kDepth + 4 : 1, SK = AlongK ? 1 : Tile::kSize + 8;
     T* stage = reinterpret_cast<T*>(shared);
     T a[kFours][4], b[kFours][4];
@@ -88,16 +76,16 @@ struct Staging {
         }
       }
       if (step > 0) {
-        const T* now = stage + (step - 1) % 2 * 2 * kOperand;
-        tile.template multiply<SM, SK>(now, now + kOperand, exact_a, exact_b);
+        const T* now = stage + (step - 1) % 2 * kStage;
+        tile.template multiply<SM, SK>(now, now + Tile::kPlanes * kOperand, kOperand);
       }
       if (step == steps) break;
-      T* next = stage + step % 2 * 2 * kOperand;
+      T* next = stage + step % 2 * kStage;
       TLPLAT_UNROLL
       for (int i = 0; i < kFours; ++i) {
         const int at = place_m<AlongK>(i) * SM + place_k<AlongK>(i) * SK;
-        write4(next + at, a[i]);
-        write4(next + kOperand + at, b[i]);
+        Tile::store(next + at, kOperand, a[i]);
+        Tile::store(next + Tile::kPlanes * kOperand + at, kOperand, b[i]);
       }
       TLPLAT_SYNC(product_stage);
     }
@@ -131,7 +119,7 @@ struct LogitsKernel {
     const bool aligned = d % 4 == 0 && reinterpret_cast<uintptr_t>(p.w) % 16 == 0;
     Tile tile;
     Staging<Tile>::template multiply<true>(
-        tile, shared, depth, has_few_bits(p.rows), false,
+        tile, shared, depth,
         [&](int i, int, int64_t k, T* out) {
           if (row[i] >= 0 && k < depth) {
             load4(p.rows, row[i], begin + k, out);
@@ -166,16 +154,21 @@ struct GradientKernel {
     const int64_t begin = split * each < count ? split * each : count, depth = each < count - begin ? each : count - begin;
     const T* delta = p.logits + begin * p.ld + first + column0;
     const bool aligned = first % 4 == 0;
+    int64_t row[Staging<Tile>::kFours];  // of z, of the next step: a row's number is asked for a step ahead
+    const auto row_of = [&](int64_t k) { return k < depth ? row_at(p.rows, pack.order, p.rows.begin + begin + k) : -1; };
+    TLPLAT_UNROLL
+    for (int i = 0; i < Staging<Tile>::kFours; ++i) row[i] = row_of(Staging<Tile>::template place_k<false>(i));
     Tile tile;
     Staging<Tile>::template multiply<false>(
-        tile, shared, depth, false, has_few_bits(p.rows),
+        tile, shared, depth,
         [&](int, int m, int64_t k, T* out) { read4(delta + k * p.ld + m, aligned, k < depth ? columns - column0 - m : 0, out); },
-        [&](int, int n, int64_t k, T* out) {
-          if (k < depth && j0 + n < d) {
-            load4(p.rows, row_at(p.rows, pack.order, p.rows.begin + begin + k), j0 + n, out);
+        [&](int i, int n, int64_t k, T* out) {
+          if (row[i] >= 0 && j0 + n < d) {
+            load4(p.rows, row[i], j0 + n, out);
           } else {
             for (int e = 0; e < 4; ++e) out[e] = 0;
           }
+          row[i] = row_of(k + kDepth);
         });
     tile.each([&](int m, int n, T value) {
       if (column0 + m >= columns || j0 + n >= d) return;

@@ -20,15 +20,18 @@ struct RowwiseArgs {
   T* probability;         // (n, classes) or null; of head 0
 };
 
-// One warp a row and head. Grid: (rows, heads), 4 rows a block.
-template <class T>
+// WARPS warps a row and head. Grid: (rows, heads), 4 / WARPS rows a block.
+template <class T, int WARPS>
 struct SoftmaxKernel {
-  static constexpr int kMaxThreads = 128;
-  static int64_t shared_bytes(const RowwiseArgs<T>&) { return 0; }
+  static constexpr int kMaxThreads = 128, kLanes = 32 * WARPS;
+  static int64_t shared_bytes(const RowwiseArgs<T>&) { return WARPS > 1 ? 20 * int64_t(sizeof(T)) : 0; }
 
-  static TLPLAT_DEVICE void run(const RowwiseArgs<T>& p, unsigned char*) {
-    const int64_t at = int64_t(block_x()) * (threads() / 32) + tid() / 32;
-    const int head = block_y(), lane = tid() % 32;
+  static TLPLAT_DEVICE T larger(T a, T b) { return b > a || b != b ? b : a; }
+
+  static TLPLAT_DEVICE void run(const RowwiseArgs<T>& p, unsigned char* shared) {
+    const int64_t at = int64_t(block_x()) * (4 / WARPS) + tid() / kLanes;
+    const int head = block_y(), lane = tid() % kLanes, warp = tid() / 32;
+    T *tops = reinterpret_cast<T*>(shared), *sums = tops + 4;
     if (p.rows.begin + at >= p.rows.end) return;
     Pack pack = pack_at(p.packs, 0);
     for (int g = 1; head >= pack.first + pack.heads; ++g) pack = pack_at(p.packs, g);
@@ -38,33 +41,53 @@ struct SoftmaxKernel {
 
     T top = -INFINITY;
     const int64_t slice = (p.rows.end - p.rows.begin) * p.ld;
-    for (int c = lane; c < p.classes; c += 32) {
+    TLPLAT_UNROLL_4
+    for (int c = lane; c < p.classes; c += kLanes) {
       T v = x[c];
       for (int s = 1; s < p.slices; ++s) v += x[s * slice + c];
       if (p.slices > 1) x[c] = v;
-      top = v > top || v != v ? v : top;
+      top = larger(top, v);
     }
     TLPLAT_UNROLL
-    for (int s = 16; s; s >>= 1) {
-      const T other = shfl_xor(top, s);
-      top = other > top || other != other ? other : top;
+    for (int s = 16; s; s >>= 1) top = larger(top, shfl_xor(top, s));
+    if constexpr (WARPS > 1) {
+      if (tid() % 32 == 0) tops[warp] = top;
+      TLPLAT_SYNC(softmax_tops);
+      TLPLAT_UNROLL
+      for (int w = 0; w < WARPS; ++w) top = larger(top, tops[w]);
     }
-    T total = 0, own = 0, spread = 0, smoothed = 0;
-    for (int c = lane; c < p.classes; c += 32) {
+    T sum[4] = {};  // of exponentials, the label's logit, the smoothing's weight, and smoothed logits
+    TLPLAT_UNROLL_4
+    for (int c = lane; c < p.classes; c += kLanes) {
       const T v = x[c] - top, smooth = smooth_of(p.rows, c);
-      if (c == t.label) own = v;
-      spread += smooth, smoothed += smooth * v;
-      total += exp_of(v);
+      if (c == t.label) sum[1] = v;
+      sum[2] += smooth, sum[3] += smooth * v;
+      sum[0] += exp_of(v);
     }
-    total = warp_sum(total), own = warp_sum(own), spread = warp_sum(spread), smoothed = warp_sum(smoothed);
-    const T weight = t.kept == 0 ? T(0) : weight_of(p.rows, head, i), mass = t.a + spread;
-    for (int c = lane; c < p.classes; c += 32) {
+    TLPLAT_UNROLL
+    for (int q = 0; q < 4; ++q) sum[q] = warp_sum(sum[q]);
+    if constexpr (WARPS > 1) {
+      TLPLAT_UNROLL
+      for (int q = 0; q < 4; ++q)
+        if (tid() % 32 == q) sums[warp * 4 + q] = sum[q];
+      TLPLAT_SYNC(softmax_sums);
+      TLPLAT_UNROLL
+      for (int q = 0; q < 4; ++q) {
+        sum[q] = 0;
+        TLPLAT_UNROLL
+        for (int w = 0; w < WARPS; ++w) sum[q] += sums[w * 4 + q];
+      }
+    }
+    const T total = sum[0], own = sum[1];
+    const T weight = t.kept == 0 ? T(0) : weight_of(p.rows, head, i), mass = t.a + sum[2];
+    TLPLAT_UNROLL_4
+    for (int c = lane; c < p.classes; c += kLanes) {
       const T share = exp_of(x[c] - top) / total;
       if (p.probability) p.probability[i * p.classes + c] = share;
       x[c] = weight == 0 ? T(0) : weight * (mass * share - smooth_of(p.rows, c) - (c == t.label ? t.a : T(0)));
     }
     if (lane) return;
-    const T loss = weight == 0 ? T(0) : weight * (mass * log_of(total) - t.a * own - smoothed);
+    const T loss = weight == 0 ? T(0) : weight * (mass * log_of(total) - t.a * own - sum[3]);
     T* extra = p.logits + at * p.ld + int64_t(p.heads) * p.classes;
     extra[head] = loss, extra[p.heads + head] = weight == 0 ? T(0) : weight * t.mass;
     if (p.row_loss) p.row_loss[i] = loss;
@@ -83,6 +106,7 @@ struct ColumnSumsKernel {
     const int64_t count = p.rows.end - p.rows.begin, each = (count + p.splits - 1) / p.splits;
     const int64_t begin = block_y() * each, end = begin + each < count ? begin + each : count;
     double sum = 0;
+    TLPLAT_UNROLL_4
     for (int64_t r = begin + tid() / 32; column < width && r < end; r += kLanes) sum += double(p.logits[r * p.ld + column]);
     scratch[tid()] = sum;
     TLPLAT_SYNC(column_sums);

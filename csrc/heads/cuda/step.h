@@ -10,7 +10,7 @@ template <class T>
 struct StepArgs {
   const T* partial;        // (parts, heads * classes, d)
   const double* sums;      // (parts, sums_width)
-  int32_t parts, classes, heads, adamw, cosine;
+  int32_t parts, classes, heads, lanes, adamw, cosine;
   int64_t d, index, batches, epochs;
   const int64_t* epoch;    // on the device
   const uint8_t* done;     // (heads,)
@@ -38,15 +38,13 @@ struct StepKernel {
     const double turn = 3.14159265358979323846 * t / double(p.epochs * p.batches);
     const double rate = p.rate[head] * (p.cosine ? 0.5 * (1 + cos(turn)) : 1);
     const double lift = p.adamw ? 1 / (1 - pow(p.beta1, t + 1)) : 1, root = p.adamw ? 1 / sqrt(1 - pow(p.beta2, t + 1)) : 1;
-    int64_t e;
-    T g;
     double square = 0;
-    if (fold(p.partial + head * size, m * p.d, p.parts, size, fold_lanes(p.parts), reinterpret_cast<T*>(shared + 33 * 8), &e, &g)) {
+    fold(p.partial + head * size, m * p.d, p.parts, size, p.lanes, reinterpret_cast<T*>(shared + 33 * 8), [&](int64_t e, T g) {
       const int64_t i = head * size + e;
-      square = double(p.w[i]) * double(p.w[i]);
+      square += double(p.w[i]) * double(p.w[i]);
       advance(p, p.w + i, p.first + i, p.adamw ? p.second + i : nullptr, T(scale) * g, T(decay), rate, lift, root);
-    }
-    for (int c = tid() / 32; block_x() == 0 && c < p.classes; c += threads() / 32) {
+    });
+    for (int c = block_x() * kFoldWarps + tid() / 32; c < p.classes; c += blocks_x() * kFoldWarps) {
       const int64_t i = int64_t(head) * p.classes + c;
       const double sum = column_total(p.sums + i, width, p.parts);
       if (tid() % 32 == 0)
@@ -79,15 +77,14 @@ template <class T>
 struct EpochArgs {
   const double* held;      // (parts, sums_width) sums of the held-out rows, or null
   int32_t parts, classes, heads, blocks;
-  int64_t d, batches, patience;
+  int64_t batches, patience;
   double* spent;           // (heads, blocks)
   uint8_t* done;
   HeadReport* report;      // (heads,)
-  const T *w, *bias;
-  T *out_w, *out_b;        // the best epoch with held-out rows, else the last
+  uint8_t* kept;           // (heads,) whose weights are to be copied
 };
 
-// Judges an epoch: losses, the best weights, who stops. Grid: (heads).
+// Judges an epoch: losses, whose weights are the best so far, who stops. Grid: (heads).
 template <class T>
 struct EpochKernel {
   static constexpr int kMaxThreads = 256;
@@ -95,7 +92,10 @@ struct EpochKernel {
 
   static TLPLAT_DEVICE void run(const EpochArgs<T>& p, unsigned char*) {
     const int head = block_x();
-    if (p.done[head]) return;
+    if (p.done[head]) {
+      if (tid() == 0) p.kept[head] = 0;
+      return;
+    }
     HeadReport r = p.report[head];
     double* spent = p.spent + int64_t(head) * p.blocks;
     r.loss = column_total(spent, 1, p.blocks) / double(p.batches);
@@ -110,14 +110,34 @@ struct EpochKernel {
       r.waited = keep ? 0 : r.waited + 1;
       stop = stop || r.waited >= p.patience;
     }
-    const int64_t size = p.classes * p.d;
-    for (int64_t e = tid(); keep && e < size; e += threads()) p.out_w[head * size + e] = p.w[head * size + e];
-    for (int c = tid(); keep && c < p.classes; c += threads()) p.out_b[head * p.classes + c] = p.bias[head * p.classes + c];
     TLPLAT_SYNC(epoch_read);
-    for (int x = tid(); x < p.blocks; x += threads()) spent[x] = 0;
+    for (int x = threads() - 1 - tid(); x < p.blocks; x += threads()) spent[x] = 0;
     if (tid()) return;
     p.report[head] = r;
     p.done[head] = stop;
+    p.kept[head] = keep;
+  }
+};
+
+template <class T>
+struct KeepArgs {
+  const uint8_t* kept;
+  int32_t classes;
+  int64_t d;
+  const T *w, *bias;
+  T *out_w, *out_b;        // the best epoch with held-out rows, else the last
+};
+
+// Copies the weights that are kept. Grid: (any, heads).
+template <class T>
+struct KeepKernel {
+  static constexpr int kMaxThreads = 256;
+  static int64_t shared_bytes(const KeepArgs<T>&) { return 0; }
+  static TLPLAT_DEVICE void run(const KeepArgs<T>& p, unsigned char*) {
+    const int64_t head = block_y(), size = p.classes * p.d, first = int64_t(block_x()) * threads() + tid();
+    if (!p.kept[head]) return;
+    for (int64_t e = first; e < size; e += int64_t(blocks_x()) * threads()) p.out_w[head * size + e] = p.w[head * size + e];
+    for (int64_t c = first; c < p.classes; c += int64_t(blocks_x()) * threads()) p.out_b[head * p.classes + c] = p.bias[head * p.classes + c];
   }
 };
 

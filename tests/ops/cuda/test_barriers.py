@@ -39,6 +39,8 @@ def _fit(solver: Solver, heads: int, n: int = 40, d: int = 40, c: int = 3) -> li
         minibatch=MinibatchOptions(torch.full((heads,), 0.1).double(), (1,) * heads, n) if solver == "sgd" else None,
         on_epoch=lambda *_: next(rounds) == 3,
     )  # fmt: skip
+    m = simt_shim.module()
+    m.set_fit_limits(m.Limits(sms=48))  # so many that the sum over an epoch's steps has more parts than a warp
     found = cuda_fit.fit(p, simt_shim.library())
     return [found.weight, found.bias, found.loss, found.validation_loss, found.iterations]
 
@@ -52,6 +54,7 @@ RUNS: dict[str, Callable[[], list[torch.Tensor]]] = {
     "narrow": lambda: _loss(100, 40, 3, dtype=torch.bfloat16),
     "parts": lambda: _loss(90, 600, 2, sms=6),
     "tiles": lambda: _loss(70, 20, 110),
+    "classes": lambda: _loss(10, 20, 300),
     "order": _order,
     "sgd": lambda: _fit("sgd", 6),
     "lbfgs": lambda: _fit("lbfgs", 1),
@@ -64,6 +67,8 @@ CAUGHT_BY = {
     "pass_delta": "pass",
     "pass_done": "pass",
     "product_stage": "tiles",
+    "softmax_tops": "classes",
+    "softmax_sums": "classes",
     "column_sums": "tiles",
     "fold": "parts",
     "order_reuse": "order",

@@ -17,7 +17,7 @@ SMALL = [(1, 1, 1), (40, 16, 2), (70, 63, 7), (45, 129, 12), (30, 300, 3), (20, 
 """Shapes of the one-pass kernel: both widths of a team's slice, every variant's columns, odd features."""
 LARGE = [
     (60, 17, 40), (100, 64, 33), (40, 400, 20), (20, 1000, 12), (33, 500, 60), (30, 384, 100), (70, 100, 130),
-    (50, 300, 110), (40, 1100, 5),
+    (50, 300, 110), (40, 1100, 5), (9, 40, 300),
 ]  # fmt: skip
 """Shapes of the tiled products."""
 REDUCTIONS = {0: "none", 1: "mean", 2: "sum"}
