@@ -35,7 +35,7 @@ struct PassArgs {
   int32_t pack;           // most heads of a block
 };
 
-constexpr int kPairLanes = 8;  // the fewest lanes that share the softmax of one row and head
+constexpr int kPairLanes = 8;  // lanes that share the softmax of one row and head
 constexpr int kPassRows = 16;  // rows of a tile: one m16 of the tensor cores
 
 TLPLAT_BOTH int64_t sums_width(int64_t heads, int64_t classes) { return heads * classes + 2 * heads; }
@@ -58,10 +58,10 @@ struct PassLayout {
 };
 
 // NT: column tiles of 8; MT: tiles of 16 features of a warp; BLOCKS: blocks of a multiprocessor.
-template <int NT, int MT, int BLOCKS, int WARPS>
+template <int NT, int MT, int BLOCKS>
 struct PassKernel {
-  static constexpr int kMaxThreads = 32 * WARPS, kMinBlocks = BLOCKS, kWarps = WARPS, kColumns = 8 * NT;
-  static constexpr int kSides = NT <= 2 ? 1 : NT <= 4 ? WARPS / 8 : NT <= 8 ? 2 : 4;  // that share the columns; the rest share the features
+  static constexpr int kMaxThreads = 256, kMinBlocks = BLOCKS, kWarps = 8, kColumns = 8 * NT;
+  static constexpr int kSides = NT <= 4 ? 1 : NT <= 8 ? 2 : 4;  // warps that share the columns; the others share the features
   static constexpr int kSlices = kWarps / kSides, kEach = (NT + kSides - 1) / kSides, kLdp = stride_8(kColumns);
 
   static TLPLAT_BOTH PassLayout layout(const PassArgs<float>& p) {
@@ -305,21 +305,14 @@ struct PassKernel {
   static TLPLAT_DEVICE void softmax(
       const PassArgs<float>& p, const float* part, const int64_t* index, const float* info, float* delta, float* extra,
       int first, int heads) {
-    // As many lanes a row and head as there are threads and classes for, at most a warp.
-    int lanes = kPairLanes;
-    const int pairs = kPassRows * heads;
-    while (lanes < 32 && lanes < p.classes && 2 * lanes * pairs <= threads()) lanes *= 2;
-    const int sub = tid() % lanes, each = threads() / lanes;
-    const float even = p.rows.plain ? 0.0f : p.rows.smoothing / float(p.classes);  // smoothing of a class of weight 1
-    const auto smooth_at = [&](int c) { return p.rows.class_weight ? even * p.rows.class_weight[c] : even; };
+    const int sub = tid() % kPairLanes, pairs = kPassRows * heads, each = threads() / kPairLanes;
     constexpr int kMine = NT;  // the most classes of a lane
     for (int q0 = 0; q0 < pairs; q0 += each) {
-      const int q = q0 + tid() / lanes, safe = q < pairs ? q : 0, r = heads == 1 ? safe : safe / heads, h = safe - r * heads;
+      const int q = q0 + tid() / kPairLanes, r = q < pairs ? q / heads : 0, h = q < pairs ? q % heads : 0;
       float logit[kMine], top = -INFINITY, spread = 0, smoothed = 0;
       TLPLAT_UNROLL
       for (int i = 0; i < kMine; ++i) {
-        if (i * lanes >= p.classes) break;
-        const int c = sub + i * lanes, column = h * p.classes + c;
+        const int c = sub + i * kPairLanes, column = h * p.classes + c;
         logit[i] = -INFINITY;
         if (c >= p.classes) continue;
         float x = p.bias ? p.bias[first * p.classes + column] : 0.0f;
@@ -328,7 +321,8 @@ struct PassKernel {
         logit[i] = x;
         top = x > top || x != x ? x : top;
       }
-      for (int s = lanes / 2; s; s >>= 1) {
+      TLPLAT_UNROLL
+      for (int s = kPairLanes / 2; s; s >>= 1) {
         const float other = shfl_xor(top, s);
         top = other > top || other != other ? other : top;
       }
@@ -336,17 +330,17 @@ struct PassKernel {
       float total = 0, own = 0;
       TLPLAT_UNROLL
       for (int i = 0; i < kMine; ++i) {
-        if (i * lanes >= p.classes) break;
-        const int c = sub + i * lanes;
+        const int c = sub + i * kPairLanes;
         if (c >= p.classes) continue;
         logit[i] -= top;
         if (c == label) own = logit[i];
-        const float smooth = smooth_at(c);
+        const float smooth = smooth_of(p.rows, c);
         spread += smooth, smoothed += smooth * logit[i];
         logit[i] = exp_of(logit[i]);
         total += logit[i];
       }
-      for (int s = lanes / 2; s; s >>= 1) {
+      TLPLAT_UNROLL
+      for (int s = kPairLanes / 2; s; s >>= 1) {
         total += shfl_xor(total, s), own += shfl_xor(own, s);
         spread += shfl_xor(spread, s), smoothed += shfl_xor(smoothed, s);
       }
@@ -355,15 +349,13 @@ struct PassKernel {
       const float a = info[4 * r + 1], kept = info[4 * r + 3];
       const float weight = i < 0 || kept == 0 ? 0.0f : weight_of(p.rows, first + h, i), mass = a + spread;
       const float loss = weight == 0 ? 0.0f : weight * (mass * log_of(total) - a * own - smoothed);
-      const float inverse = 1 / total;
       TLPLAT_UNROLL
       for (int k = 0; k < kMine; ++k) {
-        if (k * lanes >= p.classes) break;
-        const int c = sub + k * lanes;
+        const int c = sub + k * kPairLanes;
         if (c >= p.classes) continue;
-        const float share = logit[k] * inverse;
+        const float share = logit[k] / total;
         if (p.probability && i >= 0) p.probability[i * p.classes + c] = share;
-        const float grad = weight * (mass * share - smooth_at(c) - (c == label ? a : 0.0f));
+        const float grad = weight * (mass * share - smooth_of(p.rows, c) - (c == label ? a : 0.0f));
         float* to = delta + r * kLdp + h * p.classes + c;
         split(weight == 0 ? 0.0f : grad, to[0], to[kPassRows * kLdp]);
       }

@@ -41,22 +41,22 @@ class Arena {
   int64_t used_ = 0;
 };
 
-template <int NT, int MT, int BLOCKS, int WARPS>
+template <int NT, int MT, int BLOCKS>
 struct Variant {};
 
-// Calls f(Variant<...>) of the one-pass kernel with room for so many columns and features; false where there is none.
+// Calls f(Variant<...>) of the first one-pass kernel with room for so many columns and features; false where there is none.
 template <class F>
 bool choose_variant(int64_t columns, int64_t d, F f) {
-  const auto fits = [&](int nt, int mt, int warps) { return columns <= 8 * nt && d <= 16 * mt * warps; };
-  if (fits(2, 1, 8)) return f(Variant<2, 1, 2, 8>()), true;
-  if (fits(2, 3, 8)) return f(Variant<2, 3, 2, 8>()), true;
-  if (fits(2, 3, 16)) return f(Variant<2, 3, 1, 16>()), true;
-  if (fits(2, 4, 16)) return f(Variant<2, 4, 1, 16>()), true;
-  if (fits(4, 3, 8)) return f(Variant<4, 3, 2, 8>()), true;
-  if (fits(4, 3, 16)) return f(Variant<4, 3, 1, 16>()), true;
-  if (fits(4, 4, 16)) return f(Variant<4, 4, 1, 16>()), true;
-  if (fits(8, 2, 16)) return f(Variant<8, 2, 1, 16>()), true;
-  if (fits(13, 3, 8)) return f(Variant<13, 3, 1, 8>()), true;
+  const auto fits = [&](int nt, int mt) { return columns <= 8 * nt && d <= 128 * mt; };
+  if (fits(2, 1)) return f(Variant<2, 1, 2>()), true;
+  if (fits(2, 3)) return f(Variant<2, 3, 2>()), true;
+  if (fits(2, 6)) return f(Variant<2, 6, 1>()), true;
+  if (fits(2, 8)) return f(Variant<2, 8, 1>()), true;
+  if (fits(4, 3)) return f(Variant<4, 3, 2>()), true;
+  if (fits(4, 6)) return f(Variant<4, 6, 1>()), true;
+  if (fits(4, 8)) return f(Variant<4, 8, 1>()), true;
+  if (fits(8, 4)) return f(Variant<8, 4, 1>()), true;
+  if (fits(13, 3)) return f(Variant<13, 3, 1>()), true;
   return false;
 }
 
@@ -114,10 +114,10 @@ class Passes {
     // Many heads go in packs of at most 32 columns, so that a few rows still occupy the device.
     pack_ = std::max<int64_t>(std::min<int64_t>(32 / classes_, widest_), 1);
     int64_t blocks = 0;
-    const bool found = choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B, int W>(Variant<NT, MT, B, W>) {
+    const bool found = choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B>(Variant<NT, MT, B>) {
       PassArgs<float> p{};
       p.classes = int32_t(classes_), p.pack = int32_t(pack_), p.rows.d = d_;
-      const int64_t bytes = PassKernel<NT, MT, B, W>::shared_bytes(p);
+      const int64_t bytes = PassKernel<NT, MT, B>::shared_bytes(p);
       if (bytes <= limits_.shared) blocks = B * (bytes + 1024) <= limits_.shared + 1024 ? B : 1;
     });
     if (!found || !blocks) return false;
@@ -165,8 +165,8 @@ class Passes {
       const PassArgs<T> p{rows, w, bias, int32_t(classes_), int32_t(heads_), table(), done,
                           backward ? partial_ : nullptr, probability ? nullptr : sums_, row_loss, probability, int32_t(pack_)};
       const Grid grid{parts(rows.end - rows.begin), int64_t(packs_.size()), 1};
-      choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B, int W>(Variant<NT, MT, B, W>) {
-        backend.template launch<PassKernel<NT, MT, B, W>>(grid, PassKernel<NT, MT, B, W>::kMaxThreads, p);
+      choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B>(Variant<NT, MT, B>) {
+        backend.template launch<PassKernel<NT, MT, B>>(grid, PassKernel<NT, MT, B>::kMaxThreads, p);
       });
     }
   }
