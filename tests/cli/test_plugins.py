@@ -181,7 +181,16 @@ def test_doctor_shows_the_fault(site, process, tmp_path):
         "doctor", "--json", env={"TLPLAT_CACHE_DIR": str(tmp_path / "none" / "yet"), "TLPLAT_NO_EXT": "1"}
     )
     checks = {row["check"]: row for row in outcome.document["checks"]}
-    assert {"python", "torch", "threads", "instruction set", "extension", "cuda kernels", "cache", "pip"} <= checks.keys()
+    assert {
+        "python",
+        "torch",
+        "threads",
+        "instruction set",
+        "extension",
+        "cuda kernels",
+        "cache",
+        "pip",
+    } <= checks.keys()
     assert checks["plugin x"]["state"] == "fault"
     assert "no foo" in checks["plugin x"]["value"]
     assert checks["cache"]["path"] == str(tmp_path / "none" / "yet")
