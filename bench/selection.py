@@ -2,10 +2,10 @@
 
 For each cell (target, source network, number of labels) and draw of test rows, labels and seeds, the default search
 chooses; its score is the mean test score of what it chose, over the run's seeds. Every strategy at its usual rate is
-then fitted on the same labelled rows: the best of these is picked on half of the draws and compared on the other half
-(all halvings, averaged), so that the luck of many equal strategies is no regret. Intervals are Student's over cells.
+then fitted on the same labelled rows with two seeds: the best of these is picked on one seed and compared on the other,
+both ways, so that the luck of many equal strategies is no regret. Intervals are Student's over cells.
 
-python bench/selection.py [--draws 4] [--only coding/b-theta] [--trials FOLDER]
+python bench/selection.py [--draws 2] [--only coding/b-theta] [--trials FOLDER]
 
 Finished runs are kept in results/selection-cells.json and not repeated; one that has lost its "auto" there is searched
 again, with the hindsight that is known.
@@ -41,6 +41,7 @@ from tlplat.stage import load_registry, prepare, search_of, seeds_of
 from tlplat.storage import read_json
 from tlplat.trial import Candidate, Rows
 
+HINDSIGHT_SEEDS = 2
 ALWAYS = ("full_ft", "linear_probe", "zero_shot")
 
 
@@ -71,10 +72,10 @@ def registry() -> Registry:
     return load_registry(RunConfig.model_validate({"domain": "genomics"}))
 
 
-def measure(cell: Cell, draw: int, trials: Path, arms: dict[str, float]) -> dict[str, Any]:
-    """What the search chose on one draw, its test score, and that of every strategy at its usual rate.
+def measure(cell: Cell, draw: int, trials: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """What the search chose on one draw, its test score, and those of every strategy at its usual rate.
 
-    ``arms``: the latter where they are known; they do not depend on the search.
+    ``known``: what is there of it already, and not measured again.
     """
     config = RunConfig.model_validate(
         {
@@ -89,11 +90,15 @@ def measure(cell: Cell, draw: int, trials: Path, arms: dict[str, float]) -> dict
     )
     stage = prepare(config, registry(), Reporter())
     search = search_of(stage, trials / f"{cell.name.replace('/', '_')}-{cell.labels}-{draw}", seeds_of(config))
-    chosen = choose(search, allow(search, everyone(search), None, 1))
-    if not arms:
-        compared = [c for c in stage.candidates if c.transfers or c.name == "scratch"]
-        arms = {called(s): fitted(search, s) for c in compared for s in c.settings() if usual(c, s)}
-    return {**chosen, "arms": arms}
+    chosen = known if "auto" in known else choose(search, allow(search, everyone(search), None, 1))
+    made = {}
+    for candidate in stage.candidates:
+        setting = usual(candidate)
+        if candidate.transfers or candidate.name == "scratch":
+            scores = known.get("arms", {}).get(called(setting), [])
+            more = [fitted(search, setting, seed) for seed in search.seeds[len(scores) : HINDSIGHT_SEEDS]]
+            made[called(setting)] = [*scores, *more]
+    return {**chosen, "arms": made}
 
 
 def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
@@ -122,8 +127,10 @@ def choose(search: Search, allowance: Allowance) -> dict[str, Any]:
     }
 
 
-def usual(candidate: Candidate, setting: Candidate) -> bool:
-    return len(candidate.settings()) == 1 or dict(setting.hyperparameters) == dict(candidate.hyperparameters)
+def usual(candidate: Candidate) -> Candidate:
+    """The candidate at the setting that it has where nobody searches."""
+    settings = candidate.settings()
+    return next((s for s in settings if dict(s.hyperparameters) == dict(candidate.hyperparameters)), settings[0])
 
 
 def called(candidate: Candidate) -> str:
@@ -131,29 +138,24 @@ def called(candidate: Candidate) -> str:
     return candidate.name if rate is None else f"{candidate.name} {rate:g}"
 
 
-def fitted(search: Search, setting: Candidate) -> float:
-    """Test score of one fit on all labelled rows with the first seed; members are combined as validation says."""
-    seed, metric = search.seeds[0], search.bench.task.metrics[0]
+def fitted(search: Search, setting: Candidate, seed: int) -> float:
+    """Test score of one fit on all labelled rows; members are combined as validation says."""
+    metric = search.bench.task.metrics[0]
     known = search.place(setting, seed, 1.0) / "metrics.json"
-    if getattr(setting, "name", "") in ("greedy_soup", "wise_ft") or known.exists():
+    if setting.name in ("greedy_soup", "wise_ft") or known.exists():
         return float(search.finish(search.validate(setting, seed)).record["test"][metric.name])
     test = Rows.all(search.test)
     outcome = setting.run(search.benched(1.0, costs=False), Rows.all(search.labelled), [test], seed)
     return float(metric(search.test.targets.numpy(), outcome.predictions[0])[0])
 
 
-def halvings(draws: int) -> list[tuple[list[int], list[int]]]:
-    """Every half of the draws to pick on, with the rest to compare on."""
-    halves = itertools.combinations(range(draws), draws // 2)
-    return [(list(h), [d for d in range(draws) if d not in h]) for h in halves]
-
-
-def regret(arms: dict[str, np.ndarray], auto: np.ndarray, names: Sequence[str]) -> float:
-    """Of ``auto`` (draws,) to the best of the named arms: picked on half of the draws, compared on the other half."""
+def regret(run: dict[str, Any], names: Sequence[str]) -> float:
+    """Of one run to the best of the named strategies: picked on one seed, compared on the others."""
     found = []
-    for pick, rest in halvings(len(auto)):
-        best = max(names, key=lambda n: arms[n][pick].mean())
-        found.append((arms[best][rest] - auto[rest]).mean())
+    for seed in range(HINDSIGHT_SEEDS):
+        best = max(names, key=lambda n: run["arms"][n][seed])
+        rest = [run["arms"][best][s] for s in range(HINDSIGHT_SEEDS) if s != seed]
+        found.append(np.mean(rest) - np.mean(run["auto"]))
     return float(np.mean(found))
 
 
@@ -162,20 +164,17 @@ def summed_up(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for cell in dict.fromkeys((d["cell"], d["labels"]) for d in done):
         mine = [d for d in done if (d["cell"], d["labels"]) == cell]
-        if len(mine) < 2:
-            continue
-        common = [n for n in mine[0]["arms"] if all(n in d["arms"] for d in mine)]
-        arms = {n: np.array([d["arms"][n] for d in mine]) for n in common}
-        auto = np.array([np.mean(d["auto"]) for d in mine])
-        transfers = [n for n in arms if not n.startswith("scratch")]
-        whole = max(transfers, key=lambda n: arms[n].mean())
-        row = {"cell": cell[0], "labels": cell[1], "draws": len(mine), "auto": round(100 * auto.mean(), 1)}
-        row |= {"best in hindsight": whole, "regret": 100 * regret(arms, auto, transfers)}
-        row["naive"] = 100 * float(np.mean([max(arms[n][i] for n in transfers) for i in range(len(auto))] - auto))
+        names = [n for n in mine[0]["arms"] if not n.startswith("scratch")]
+        means = {n: np.mean([d["arms"][n] for d in mine]) for n in names}
+        auto = float(np.mean([np.mean(d["auto"]) for d in mine]))
+        row = {"cell": cell[0], "labels": cell[1], "draws": len(mine), "auto": round(100 * auto, 1)}
+        row |= {"best in hindsight": max(means, key=lambda n: means[n])}
+        row["regret"] = 100 * float(np.mean([regret(d, names) for d in mine]))
+        row["naive"] = 100 * float(np.mean([max(d["arms"][n][0] for n in names) - np.mean(d["auto"]) for d in mine]))
         for name in ALWAYS:
-            own = [n for n in transfers if n.split()[0] == name]
-            row[f"auto - {name}"] = -100 * regret(arms, auto, own) if own else math.nan
-        rows.append({**row, "chosen": ", ".join(d["winner"].split()[0] for d in mine)})
+            own = [n for n in names if n.split()[0] == name]
+            row[f"auto - {name}"] = -100 * float(np.mean([regret(d, own) for d in mine])) if own else math.nan
+        rows.append({**row, "chosen": ", ".join(d["winner"] for d in mine)})
     return rows
 
 
@@ -200,7 +199,7 @@ def tell(name: str, done: list[dict[str, Any]], about: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--only", help="cells whose name begins so")
     parser.add_argument("--name", default="selection")
     parser.add_argument("--trials", type=Path, help="keep trials here, so that another search need not repeat them")
@@ -213,14 +212,15 @@ def main() -> None:
     for draw, cell in itertools.product(range(options.draws), CELLS):
         where = (cell.name, cell.labels, draw)
         known = done.get(where, {})
-        if not cell.name.startswith(options.only or "") or "auto" in known:
+        fits = min(map(len, known.get("arms", {"": []}).values()))
+        if not cell.name.startswith(options.only or "") or ("auto" in known and fits == HINDSIGHT_SEEDS):
             continue
         begin = time.process_time()
         with tempfile.TemporaryDirectory() as scratch:
-            found = measure(cell, draw, options.trials or Path(scratch), known.get("arms", {}))
+            found = measure(cell, draw, options.trials or Path(scratch), known)
         done[where] = {"cell": cell.name, "labels": cell.labels, "draw": draw, **found}
         cells.write_text(json.dumps(list(done.values()), indent=1) + "\n", encoding="utf-8")
-        best = max(found["arms"].items(), key=lambda pair: pair[1])
+        best = max(found["arms"].items(), key=lambda pair: np.mean(pair[1]))
         seconds = round(time.process_time() - begin)
         print(where, found["winner"], np.mean(found["auto"]).round(4), found["ahead"], best, seconds, "s", flush=True)
     whole = [d for d in done.values() if "auto" in d]
