@@ -186,6 +186,10 @@ def interval(values: Sequence[float]) -> str:
     return f"{v.mean():+.2f} [{v.mean() - half:+.2f}, {v.mean() + half:+.2f}]"
 
 
+def complete(run: dict[str, Any]) -> bool:
+    return "auto" in run and min(map(len, run["arms"].values())) == HINDSIGHT_SEEDS
+
+
 def tell(name: str, done: list[dict[str, Any]], about: dict[str, Any]) -> None:
     rows = summed_up(done)
     if not rows:
@@ -212,8 +216,7 @@ def main() -> None:
     for draw, cell in itertools.product(range(options.draws), CELLS):
         where = (cell.name, cell.labels, draw)
         known = done.get(where, {})
-        fits = min(map(len, known.get("arms", {"": []}).values()))
-        if not cell.name.startswith(options.only or "") or ("auto" in known and fits == HINDSIGHT_SEEDS):
+        if not cell.name.startswith(options.only or "") or complete(known):
             continue
         begin = time.process_time()
         with tempfile.TemporaryDirectory() as scratch:
@@ -223,7 +226,7 @@ def main() -> None:
         best = max(found["arms"].items(), key=lambda pair: np.mean(pair[1]))
         seconds = round(time.process_time() - begin)
         print(where, found["winner"], np.mean(found["auto"]).round(4), found["ahead"], best, seconds, "s", flush=True)
-    whole = [d for d in done.values() if "auto" in d]
+    whole = [d for d in done.values() if complete(d)]
     ratios = [d["search over its trials"] for d in whole if d.get("search over its trials")]
     spent = f"{np.median(ratios):.2f} (median), {max(ratios):.2f} (most)" if ratios else "not measured"
     tell(options.name, whole, {**about, "runs": len(whole), "time of a search over that of its trials": spent})

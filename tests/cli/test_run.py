@@ -47,7 +47,8 @@ def test_the_resolved_configuration_is_kept(finished):
     config = from_toml(finished[0] / "config.toml")
     assert config.seed == 7
     assert config.labels == 40
-    assert config.options == {"shift": 0.5, "size": "small", "lend_source": True, "unlabeled": True}
+    wanted = {"shift": 0.5, "size": "small", "lend_source": True, "unlabeled": True}
+    assert config.options.items() >= wanted.items()
     assert config.out == finished[0]
     assert config.data.path == finished[0].parent / "d\udcff"
 
@@ -153,7 +154,8 @@ class TestRun:
         assert (config["threads"], origins["threads"]) == (1, "--set")
         assert (config["seed"], origins["seed"]) == (5, "flag --seed")
         assert (config["labels"], origins["labels"]) == (40, "domain toy")
-        assert config["options"] == {"shift": 1.0, "size": "large", "lend_source": True, "unlabeled": True}
+        wanted = {"shift": 1.0, "size": "large", "lend_source": True, "unlabeled": True}
+        assert config["options"].items() >= wanted.items()
         assert origins["options.size"] == "flag --size"
         assert (config["train"]["batch_size"], origins["train.batch_size"]) == (32, "default")
 
