@@ -15,6 +15,9 @@ TLPLAT_DECLARE(generic)
 #if defined(__x86_64__)
 TLPLAT_DECLARE(avx2)
 TLPLAT_DECLARE(avx512)
+namespace avx512bf16 {
+extern const MixedKernels mixed;
+}
 #endif
 
 int32_t best_isa() {
@@ -30,6 +33,14 @@ int32_t best_isa() {
   }
 #endif
   return best;
+}
+
+const MixedKernels* mixed_kernels(int32_t isa) {
+#if defined(__x86_64__)
+  if (isa == kAvx512 && __builtin_cpu_supports("avx512bf16")) return &avx512bf16::mixed;
+#endif
+  (void)isa;
+  return nullptr;
 }
 
 template <>

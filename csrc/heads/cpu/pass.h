@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 
 #include "../problem.h"
 #include "table.h"
@@ -45,8 +46,11 @@ class Buffer {
   int64_t n_ = 0;
 };
 
-// From this many columns on, the BLAS behind torch beats tiles in registers.
+// From this many columns on, the BLAS behind torch beats tiles in registers; with 32 registers of 64 bytes it never does.
 constexpr int64_t kGemmColumns = 64;
+
+// A pass that reads less than this finds it in the cache anyway, and weights beyond it are worth reading for more rows.
+constexpr int64_t kCacheBytes = 512 * 1024;
 
 inline void gemm(char ta, char tb, int m, int n, int k, const float* a, int lda, const float* b, int ldb, float* c, int ldc) {
   const float one = 1;
@@ -71,16 +75,26 @@ class Pass {
   // `columns` is the most heads * classes that a run will see.
   Pass(const TlplatHeadProblem& p, const Kernels<T>& k, int64_t columns)
       : p_(p), k_(k), ldw_(round_up(p.d, kLanes)), native_(p.z_dtype == p.compute) {
-    use_gemm_ = columns >= kGemmColumns && p.d >= 16 && sgemm_ && dgemm_ && MKL_Set_Num_Threads_Local;
-    const int64_t fits = use_gemm_ ? 256 : 24 * 1024 / int64_t(sizeof(T)) / std::max<int64_t>(p.d, 1);
-    rows_ = int(std::clamp<int64_t>(fits / kLanes * kLanes, kLanes, use_gemm_ ? 256 : 64));
+    use_gemm_ = p.isa < kAvx512 && columns >= kGemmColumns && p.d >= 16 && sgemm_ && dgemm_ && MKL_Set_Num_Threads_Local;
+    const int64_t fits = 48 * 1024 / int64_t(sizeof(T)) / std::max<int64_t>(p.d, 1) / kLanes * kLanes;
+    const bool large = columns * ldw_ * int64_t(sizeof(T)) > kCacheBytes;
+    rows_ = use_gemm_ ? 256 : int(std::clamp<int64_t>(fits, large ? 64 : kLanes, 64));
+    ahead_of_time_ = !use_gemm_ && p.n * p.d * element_bytes() > kCacheBytes;
+    plain_ = !p.smooth;
+    for (int64_t i = 0; i < p.n && plain_; ++i) plain_ = one(p.a, i) && one(p.kept, i) && one(p.mass, i);
     stride_ = rows_ + (use_gemm_ ? kLanes : 0);
     logits_ = Buffer<T>(columns * stride_);
     for (auto* buffer : {&weight_, &a_, &mass_, &each_, &kept_}) *buffer = Buffer<T>(stride_);
     label_ = Buffer<int32_t>(stride_), index_ = Buffer<int64_t>(stride_);
-    row_ = Buffer<const T*>(rows_ + 4), tail_ = Buffer<const T*>(rows_ + 4);
+    row_ = Buffer<const T*>(rows_ + 4);
     next_ = Buffer<const char*>(rows_);
-    tails_ = Buffer<T>((rows_ + 4) * kLanes);
+    std::fill_n(a_.get(), stride_, T(1)), std::fill_n(mass_.get(), stride_, T(1)), std::fill_n(kept_.get(), stride_, T(1));
+    if (std::is_same_v<T, float> && p.z_dtype == TLPLAT_BF16 && p.solver != TLPLAT_LBFGS) mixed_ = mixed_kernels(p.isa);
+    if (mixed_) {
+      ldw16_ = round_up(p.d, 32);
+      w16_ = Buffer<uint16_t>(columns * ldw16_), delta16_ = Buffer<uint16_t>(columns * stride_);
+      row16_ = Buffer<const uint16_t*>(rows_ + 4);
+    }
     panel_ = Buffer<T>((!native_ || use_gemm_) ? rows_ * ldw_ : 0);
   }
 
@@ -90,6 +104,9 @@ class Pass {
   // w (heads * classes, ldw) and bias. Adds to loss (heads,), to mass (heads,) where not null, and to g, gb where not null.
   void run(const int32_t* order, int64_t begin, int64_t end, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
            const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss = nullptr) {
+    if constexpr (std::is_same_v<T, float>)
+      for (int64_t m = 0; mixed_ && g && m < heads * p_.classes; ++m)
+        mixed_->narrow(w + m * ldw_, w16_.get() + m * ldw16_, p_.d);
     for (int64_t at = begin; at < end; at += rows_)
       tile(order, at, int(std::min<int64_t>(rows_, end - at)), rows, head, heads, w, bias, g, gb, loss, mass, row_loss);
   }
@@ -100,7 +117,7 @@ class Pass {
     for (int64_t at = begin; at < end; at += rows_) {
       const int count = int(std::min<int64_t>(rows_, end - at));
       int64_t ldz = 0;
-      Tile<T> t = open(nullptr, at, count, w, bias, p_.classes, &ldz);
+      Tile<T> t = open(nullptr, at, count, w, bias, p_.classes, false, &ldz);
       t.label = nullptr;
       k_.softmax(t, p_.classes, logits_.get(), weight_.get(), nullptr, true, nullptr);
       for (int r = 0; r < count; ++r)
@@ -113,7 +130,8 @@ class Pass {
             const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss) {
     const T* plain_a = static_cast<const T*>(rows.plain ? p_.kept : p_.a);
     const T* smooth = rows.plain ? nullptr : static_cast<const T*>(p_.smooth);
-    for (int r = 0; r < stride_; ++r) {
+    for (int r = 0; r < stride_ && plain_; ++r) label_[r] = r < count ? p_.label[order ? order[at + r] : at + r] : 0;
+    for (int r = 0; r < stride_ && !plain_; ++r) {
       const int64_t i = r < count ? (order ? order[at + r] : at + r) : -1;
       label_[r] = i < 0 ? 0 : p_.label[i];
       a_[r] = i < 0 ? T(0) : plain_a[i];
@@ -122,7 +140,7 @@ class Pass {
     }
     const int64_t columns = heads * p_.classes;
     int64_t ldz = 0;
-    const Tile<T> t = open(order, at, count, w, bias, columns, &ldz);
+    const Tile<T> t = open(order, at, count, w, bias, columns, g != nullptr, &ldz);
     T* logits = logits_.get();
     const bool shared = !rows.weight || rows.stride == 0;
     for (int64_t k = 0; k < heads; ++k) {
@@ -136,21 +154,25 @@ class Pass {
         for (int64_t c = 0; c < p_.classes; ++c) gb[k * p_.classes + c] += T(k_.total(own + c * stride_, count));
     }
     if (!g) return;
-    if (use_gemm_)
+    if (mixed_)
+      mixed_backward(count, columns, g);
+    else if (use_gemm_)
       gemm('N', 'N', int(p_.d), int(columns), count, row_[0], int(ldz), logits, stride_, g, int(ldw_));
     else
       k_.backward(t, p_.d, logits, columns, g, ldw_);
   }
 
   // Gathers the tile's rows and fills logits_ (columns, stride_).
-  Tile<T> open(const int32_t* order, int64_t at, int count, const T* w, const T* bias, int64_t columns, int64_t* ldz) {
+  Tile<T> open(const int32_t* order, int64_t at, int count, const T* w, const T* bias, int64_t columns, bool backward, int64_t* ldz) {
     for (int r = 0; r < count; ++r) index_[r] = order ? order[at + r] : at + r;
-    const T* z = gather(order, count, ldz);
-    const int coming = use_gemm_ ? 0 : look_ahead(order, at + count);
-    const Tile<T> t{count, stride_, row_.get(), tail_.get(), label_.get(), a_.get(),
-                    next_.get(), coming, p_.d * element_bytes()};
+    const bool mixed = mixed_ && backward;
+    const T* z = mixed ? nullptr : gather(order, count, ldz);
+    ahead_ = {next_.get(), ahead_of_time_ ? look_ahead(order, at + count) : 0, p_.d * element_bytes(), 2, backward, 0, 0};
+    const Tile<T> t{count, stride_, row_.get(), label_.get(), a_.get(), &ahead_};
     T* logits = logits_.get();
-    if (use_gemm_) {
+    if (mixed) {
+      mixed_forward(count, bias, columns);
+    } else if (use_gemm_) {
       for (int64_t m = 0; m < columns; ++m) std::fill_n(logits + m * stride_, count, bias[m]);
       gemm('T', 'N', count, int(columns), int(p_.d), z, int(*ldz), w, int(ldw_), logits, stride_);
     } else {
@@ -159,16 +181,35 @@ class Pass {
     return t;
   }
 
+  Tile<uint16_t> mixed_tile(int count) { return {count, stride_, row16_.get(), nullptr, nullptr, &ahead_}; }
+
+  void mixed_forward(int count, const T* bias, int64_t columns) {
+    if constexpr (std::is_same_v<T, float>) {
+      for (int r = 0; r < count || r % 4; ++r)
+        row16_[r] = static_cast<const uint16_t*>(p_.z) + index_[std::min(r, count - 1)] * p_.z_stride;
+      mixed_->forward(mixed_tile(count), p_.d, w16_.get(), ldw16_, bias, columns, logits_.get());
+    }
+  }
+
+  void mixed_backward(int count, int64_t columns, T* g) {
+    if constexpr (std::is_same_v<T, float>) {
+      for (int64_t m = 0; m < columns; ++m) {
+        mixed_->narrow(logits_.get() + m * stride_, delta16_.get() + m * stride_, count);
+        if (count % 2) delta16_[m * stride_ + count] = 0;
+      }
+      mixed_->backward(mixed_tile(count), p_.d, delta16_.get(), columns, g, ldw_);
+    }
+  }
+
   void weigh(const RowWeights<T>& rows, int32_t head, int count) {
     const T* table = rows.weight ? rows.weight + head * rows.stride : nullptr;
     for (int r = 0; r < count; ++r) weight_[r] = table ? table[index_[r]] * kept_[r] : kept_[r];
     for (int r = count; r < stride_; ++r) weight_[r] = 0;
   }
 
-  // Sets the tile's row and tail pointers; for gemm, and for another storage type, the rows are copied to a panel.
+  // Sets the tile's row pointers; for gemm, and for another storage type, the rows are copied to a panel.
   const T* gather(const int32_t* order, int count, int64_t* ldz) {
     const bool direct = native_ && !(use_gemm_ && (order || p_.z_stride < p_.d));
-    const int64_t whole = p_.d / k_.width * k_.width;
     for (int r = 0; r < count; ++r) {
       if (direct) {
         row_[r] = static_cast<const T*>(p_.z) + index_[r] * p_.z_stride;
@@ -177,11 +218,8 @@ class Pass {
         widen(index_[r], to);
         row_[r] = to;
       }
-      T* tail = tails_.get() + r * kLanes;
-      for (int64_t i = whole; i < p_.d; ++i) tail[i - whole] = row_[r][i];
-      tail_[r] = tail;
     }
-    for (int r = count; r % 4; ++r) row_[r] = row_[count - 1], tail_[r] = tail_[count - 1];
+    for (int r = count; r % 4; ++r) row_[r] = row_[count - 1];
     *ldz = direct ? p_.z_stride : ldw_;
     return row_[0];
   }
@@ -193,6 +231,8 @@ class Pass {
       next_[r] = static_cast<const char*>(p_.z) + (order ? order[at + r] : at + r) * p_.z_stride * element_bytes();
     return count;
   }
+
+  static bool one(const void* x, int64_t i) { return x && static_cast<const T*>(x)[i] == T(1); }
 
   int64_t element_bytes() const { return p_.z_dtype == TLPLAT_F64 ? 8 : p_.z_dtype == TLPLAT_F32 ? 4 : 2; }
 
@@ -213,15 +253,21 @@ class Pass {
 
   const TlplatHeadProblem& p_;
   const Kernels<T>& k_;
+  const MixedKernels* mixed_ = nullptr;  // minibatch steps over bf16 features, where the CPU multiplies bf16
   const int64_t ldw_;
+  int64_t ldw16_ = 0;
   const bool native_;
-  bool use_gemm_;
+  bool use_gemm_, ahead_of_time_;
+  bool plain_;  // every row counts one, without smoothing
   int rows_, stride_;
-  Buffer<T> logits_, weight_, a_, mass_, each_, kept_, tails_, panel_;
+  Buffer<T> logits_, weight_, a_, mass_, each_, kept_, panel_;
   Buffer<int32_t> label_;
   Buffer<int64_t> index_;
-  Buffer<const T*> row_, tail_;
+  Buffer<const T*> row_;
+  Buffer<uint16_t> w16_, delta16_;
+  Buffer<const uint16_t*> row16_;
   Buffer<const char*> next_;
+  Ahead ahead_{};
 };
 
 }  // namespace tlplat

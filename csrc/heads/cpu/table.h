@@ -7,18 +7,24 @@ namespace tlplat {
 // Rows of a tile are padded to this many lanes, the widest vector's.
 constexpr int kLanes = 16;
 
+// The rows of the tile that comes after this one, fetched into the cache while this one is at work.
+struct Ahead {
+  const char* const* row;
+  int64_t rows, bytes;
+  int side_by_side;  // lines fetched together: 1, or 2 where few classes leave little time
+  bool twice;        // forward does half of it and backward the rest
+  int64_t at, part;
+};
+
 // One tile of rows in structure-of-arrays form. Lanes beyond `rows` have weight 0.
 template <class T>
 struct Tile {
   int rows;                 // rows in use
   int stride;               // lanes, a multiple of kLanes
   const T* const* row;      // row pointers, padded to a multiple of 4 with the last row
-  const T* const* tail;     // the last d % width elements of each row, zero-padded to kLanes
   const int32_t* label;     // (stride,); null: softmax leaves a * probabilities
   const T* a;               // (stride,)
-  const char* const* next;  // (next_rows,) the rows of the tile to come, fetched into the cache meanwhile
-  int next_rows;
-  int64_t next_bytes;       // of a row
+  Ahead* ahead;
 };
 
 template <class T>
@@ -43,6 +49,16 @@ struct Kernels {
 };
 
 enum Isa : int32_t { kGeneric = 0, kAvx2 = 1, kAvx512 = 2 };
+
+// bf16 rows times bf16 weights and row gradients, sums in float: what minibatch steps over bf16 features take.
+struct MixedKernels {
+  void (*narrow)(const float* x, uint16_t* y, int64_t n);
+  void (*forward)(const Tile<uint16_t>&, int64_t d, const uint16_t* w, int64_t ldw, const float* bias, int64_t count, float* logits);
+  // Rows are read two at a time: with an odd number, the row after the last must be readable and its delta zero.
+  void (*backward)(const Tile<uint16_t>&, int64_t d, const uint16_t* delta, int64_t count, float* g, int64_t ldw);
+};
+
+const MixedKernels* mixed_kernels(int32_t isa);  // null without AVX-512 BF16
 
 template <class T>
 const Kernels<T>& kernels(int32_t isa);  // the table of an instruction set that this build and this CPU have

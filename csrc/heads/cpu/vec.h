@@ -28,6 +28,9 @@ template <class T>
 using Vec = typename VecOf<T>::V;
 
 template <class T>
+using Index = typename VecOf<T>::I;
+
+template <class T>
 constexpr int kWidth = TLPLAT_VECTOR_BYTES / int(sizeof(T));
 
 template <class T>
@@ -36,6 +39,35 @@ static inline Vec<T> load(const T* p) {
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
+
+// The first n < width elements, then zeros; nothing beyond them is read.
+template <class T>
+static inline Vec<T> load_part(const T* p, int n) {
+  Vec<T> v = {};
+  for (int i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
+#if TLPLAT_VECTOR_BYTES == 64
+template <>
+inline Vec<float> load_part(const float* p, int n) {
+  return (Vec<float>)_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p);
+}
+template <>
+inline Vec<double> load_part(const double* p, int n) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p);
+}
+#elif TLPLAT_VECTOR_BYTES == 32
+template <>
+inline Vec<float> load_part(const float* p, int n) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return (Vec<float>)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane));
+}
+template <>
+inline Vec<double> load_part(const double* p, int n) {
+  const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+  return (Vec<double>)_mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), lane));
+}
+#endif
 
 template <class T>
 static inline void store(T* p, Vec<T> v) {
@@ -62,21 +94,47 @@ static inline Vec<T> larger(Vec<T> a, Vec<T> b) {
 // The 16-byte quarters of a wide vector, added up.
 template <class T>
 static inline typename VecOf<T>::Quarter fold(Vec<T> v) {
-  typename VecOf<T>::Quarter part[TLPLAT_VECTOR_BYTES / 16];
-  __builtin_memcpy(part, &v, sizeof v);
-  auto total = part[0];
-  for (int i = 1; i < TLPLAT_VECTOR_BYTES / 16; ++i) total += part[i];
-  return total;
+#if TLPLAT_VECTOR_BYTES == 64
+  typedef T Half __attribute__((vector_size(32)));
+  Half half[2];
+  __builtin_memcpy(half, &v, sizeof v);
+  const Half both = half[0] + half[1];
+#else
+  const Vec<T> both = v;
+#endif
+#if TLPLAT_VECTOR_BYTES >= 32
+  typename VecOf<T>::Quarter part[2];
+  __builtin_memcpy(part, &both, sizeof both);
+  return part[0] + part[1];
+#else
+  return both;
+#endif
 }
 
-// The sums of four vectors, stored side by side: out[i] = sum(v[i]) + offset.
+// The sums of four vectors, stored side by side: out[i] = sum(v[i]) + offset. Four by four transposes inside the 16-byte
+// quarters first, then the quarters are added up.
 static inline void store_sums(float* out, const Vec<float> v[4], float offset) {
-  auto a = fold<float>(v[0]), b = fold<float>(v[1]), c = fold<float>(v[2]), d = fold<float>(v[3]);
-  auto ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  auto cd = __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  auto all = __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7) + offset;
+#if TLPLAT_VECTOR_BYTES == 64
+#define TLPLAT_PAIRS(x, y, i, j)                                                                                      \
+  __builtin_shufflevector(x, y, i, 16 + i, j, 16 + j, 4 + i, 20 + i, 4 + j, 20 + j, 8 + i, 24 + i, 8 + j, 24 + j, 12 + i, \
+                          28 + i, 12 + j, 28 + j)
+#define TLPLAT_HALVES(x, y, i, j) \
+  __builtin_shufflevector(x, y, i, j, 16 + i, 16 + j, 4 + i, 4 + j, 20 + i, 20 + j, 8 + i, 8 + j, 24 + i, 24 + j, 12 + i, \
+                          12 + j, 28 + i, 28 + j)
+#elif TLPLAT_VECTOR_BYTES == 32
+#define TLPLAT_PAIRS(x, y, i, j) __builtin_shufflevector(x, y, i, 8 + i, j, 8 + j, 4 + i, 12 + i, 4 + j, 12 + j)
+#define TLPLAT_HALVES(x, y, i, j) __builtin_shufflevector(x, y, i, j, 8 + i, 8 + j, 4 + i, 4 + j, 12 + i, 12 + j)
+#else
+#define TLPLAT_PAIRS(x, y, i, j) __builtin_shufflevector(x, y, i, 4 + i, j, 4 + j)
+#define TLPLAT_HALVES(x, y, i, j) __builtin_shufflevector(x, y, i, j, 4 + i, 4 + j)
+#endif
+  const Vec<float> ab = TLPLAT_PAIRS(v[0], v[1], 0, 1) + TLPLAT_PAIRS(v[0], v[1], 2, 3);
+  const Vec<float> cd = TLPLAT_PAIRS(v[2], v[3], 0, 1) + TLPLAT_PAIRS(v[2], v[3], 2, 3);
+  const auto all = fold<float>(TLPLAT_HALVES(ab, cd, 0, 1) + TLPLAT_HALVES(ab, cd, 2, 3)) + offset;
   __builtin_memcpy(out, &all, sizeof all);
 }
+#undef TLPLAT_PAIRS
+#undef TLPLAT_HALVES
 
 static inline void store_sums(double* out, const Vec<double> v[4], double offset) {
   for (int i = 0; i < 4; i += 2) {
