@@ -1,169 +1,162 @@
-"""How fast are softmax heads on frozen features, beside eager torch, torch's L-BFGS and scikit-learn?
+"""How fast are softmax heads on frozen features, beside torch (eager, compiled, L-BFGS), CCE and scikit-learn?
 
-    python bench/frozen_head.py [--shapes A B ...] [--repeats 7] [--threads 1]
+    python bench/frozen_head.py [--shape A B ...] [--peer eager ...] [--repeats 7] [--launcher "nice -n -5"]
+    python bench/frozen_head.py --show
 
-Peers and tlplat take turns inside every repeat, so that a busy machine slows all alike; what is compared is the CPU
-time of the process (equal to wall time for one thread on an idle machine). A ratio is the median over repeats of
-peer / tlplat of the same repeat, printed with its quartiles; where these are more than a factor 1.5 apart the figure
-is withheld as noisy.
+Every peer runs in a process of its own, at one thread and at as many as there are cores; its better one counts. Wall
+time, the median of the repeats with quartiles: of one epoch for the loops (longer less shorter run), of a whole fit for
+the solvers. A ratio whose quartiles leave a factor 1.5 is marked ``~``: the machine was busy. ``extra MB`` is what the
+process' peak grew by beyond its data. Results are merged into results/frozen_head.json: it can be run in pieces.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import os
+import resource
+import shlex
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from sklearn.linear_model import LogisticRegression
+from head_peers import DECAY, EPOCHS, HEADS, MANY, SOLVERS
+from machine import RESULTS, machine, publish
 from torch.nn import functional as F
 
-from tlplat.ops import build_info, fit_softmax_heads
-
 SHAPES = {
-    "A": (1797, 64, 10), "B": (50_000, 384, 10), "C": (50_000, 384, 100), "E": (100_000, 768, 20),
-    "C2": (20_000, 384, 2), "C7": (20_000, 384, 7), "C37": (20_000, 384, 37),
-    "D63": (20_000, 63, 10), "D100": (20_000, 100, 10), "D513": (20_000, 513, 10),
+    "A": (1797, 64, 10), "B": (50_000, 384, 10), "C": (50_000, 384, 100), "D": (20_000, 1280, 1000),
+    "E": (100_000, 768, 20),
+    "C2": (20_000, 384, 2), "C3": (20_000, 384, 3), "C4": (20_000, 384, 4), "C7": (20_000, 384, 7),
+    "C8": (20_000, 384, 8), "C36": (20_000, 384, 36), "C37": (20_000, 384, 37),
+    "D63": (20_000, 63, 10), "D64": (20_000, 64, 10), "D96": (20_000, 96, 10), "D100": (20_000, 100, 10),
+    "D512": (20_000, 512, 10), "D513": (20_000, 513, 10), "D1000": (20_000, 1000, 10), "D1024": (20_000, 1024, 10),
+    "N10k": (10_000, 64, 10), "N100k": (100_000, 64, 10), "N1M": (1_000_000, 64, 10),
 }  # fmt: skip
-DECAY, BATCH = 1e-3, 256
+PEERS = [*EPOCHS, *SOLVERS, *MANY]
+FILE = RESULTS / "frozen_head.json"
+BUDGET = 20.0  # seconds of repeats
 
 
 def data(n: int, d: int, c: int) -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     z = torch.randn(n, d, generator=g)
-    return z, (z @ torch.randn(d, c, generator=g) / d**0.5 + torch.randn(n, c, generator=g)).argmax(1)
+    y = torch.cat([x @ torch.randn(d, c, generator=torch.Generator().manual_seed(1)) for x in z.split(65536)])
+    return z, (y / d**0.5 + torch.randn(n, c, generator=g)).argmax(1)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def epochs_eager(z: torch.Tensor, y: torch.Tensor, c: int, epochs: int) -> None:
-    """The loop that a careful user writes: sliced batches of a shuffled index, torch.optim.SGD."""
-    w, b = torch.zeros(c, z.shape[1], requires_grad=True), torch.zeros(c, requires_grad=True)
-    optimiser = torch.optim.SGD([{"params": [w], "weight_decay": DECAY}, {"params": [b]}], lr=0.05, momentum=0.9)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(z)).split(BATCH):
-            optimiser.zero_grad()
-            F.cross_entropy(z[rows] @ w.t() + b, y[rows]).backward()
-            optimiser.step()
+def child(shape: str, peer: str, threads: int, repeats: int) -> dict[str, Any]:
+    """Runs in the peer's own process."""
+    torch.set_num_threads(threads)
+    z, y = data(*SHAPES[shape])
+    n, _, c = SHAPES[shape]
+    x = z.bfloat16() if peer == "tlplat bf16" else z
+    few, more = (2, 12) if n < 10_000 else (1, 3)
+
+    def run(epochs: int) -> Any:
+        return EPOCHS[peer](x, y, c, epochs) if peer in EPOCHS else (SOLVERS | MANY)[peer](x, y, c)
+
+    before = peak_mb()
+    w, b = run(more)
+    extra, spent, began = peak_mb() - before, [], time.perf_counter()
+    while len(spent) < repeats and (len(spent) < 3 or time.perf_counter() - began < BUDGET):
+        at = time.perf_counter()
+        run(more)
+        took = time.perf_counter() - at
+        if peer in EPOCHS:
+            at = time.perf_counter()
+            run(few)
+            took = (took - (time.perf_counter() - at)) / (more - few)
+        spent.append(took)
+    loss, right = judged(z, y, w, b)
+    found = {"seconds": spent, "threads": threads, "extra_mb": extra, "accuracy": right}
+    return found if peer == "floor" else found | {"loss": loss + 0.5 * DECAY * float(w.square().sum())}
 
 
-def floor(z: torch.Tensor, y: torch.Tensor, c: int, epochs: int) -> None:
-    """The two matrix products of an epoch and nothing else."""
-    w, delta = torch.randn(c, z.shape[1]), torch.randn(BATCH, c)
-    for _ in range(epochs):
-        for part in z.split(BATCH):
-            part @ w.t()
-            delta[: len(part)].t() @ part
+def judged(z: torch.Tensor, y: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
+    """Mean cross-entropy in nats, and accuracy."""
+    logits = [p @ w.t() + b for p in z.split(65536)]
+    parts = list(zip(logits, y.split(65536), strict=True))
+    loss = sum(float(F.cross_entropy(p, t, reduction="sum")) for p, t in parts)
+    return loss / len(z), sum(int((p.argmax(1) == t).sum()) for p, t in parts) / len(z)
 
 
-def epochs_tlplat(z: torch.Tensor, y: torch.Tensor, c: int, epochs: int) -> None:
-    fit_softmax_heads(z, y, c, solver="sgd", learning_rate=0.05, weight_decay=DECAY, batch_size=BATCH, max_iter=epochs)
+def measure(shape: str, peer: str, repeats: int, launcher: list[str]) -> dict[str, Any]:
+    """The better of one thread and all cores."""
+    runs = []
+    for threads in sorted({1, os.cpu_count() or 1}):
+        call = [sys.executable, __file__, "--child", shape, peer, str(threads), "--repeats", str(repeats)]
+        found = subprocess.run([*launcher, *call], capture_output=True, text=True, check=False)
+        if found.returncode:
+            raise SystemExit(f"{shape}, {peer}: {found.stderr.strip().splitlines()[-1:]}")
+        runs.append(json.loads(found.stdout.splitlines()[-1]))
+    return min(runs, key=lambda r: statistics.median(r["seconds"]))
 
 
-def objective(z: torch.Tensor, y: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> float:
-    return float(F.cross_entropy(z @ w.t() + b, y) + 0.5 * DECAY * w.square().sum())
+def quartiles(seconds: list[float]) -> tuple[float, float, float]:
+    low, mid, high = statistics.quantiles(seconds, n=4)
+    return low, mid, high
 
 
-def lbfgs_torch(z: torch.Tensor, y: torch.Tensor, c: int) -> float:
-    w, b = torch.zeros(c, z.shape[1], requires_grad=True), torch.zeros(c, requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [w, b], max_iter=300, tolerance_grad=1e-4, history_size=10, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> torch.Tensor:
-        solver.zero_grad()
-        loss = F.cross_entropy(z @ w.t() + b, y) + 0.5 * DECAY * w.square().sum()
-        loss.backward()
-        return loss
-
-    solver.step(closure)
-    return objective(z, y, w.detach(), b.detach())
-
-
-def lbfgs_sklearn(z: torch.Tensor, y: torch.Tensor, c: int) -> float:
-    factor = 2 if c == 2 else 1
-    m = LogisticRegression(C=factor / (len(z) * DECAY), tol=1e-4, max_iter=300).fit(z.numpy(), y.numpy())
-    w, b = torch.from_numpy(m.coef_).float(), torch.from_numpy(m.intercept_).float()
-    if c == 2:
-        w, b = torch.cat([-w / 2, w / 2]), torch.cat([-b / 2, b / 2])
-    return objective(z, y, w, b)
-
-
-def lbfgs_tlplat(z: torch.Tensor, y: torch.Tensor, c: int) -> float:
-    fit = fit_softmax_heads(z, y, c, weight_decay=DECAY, tol=3e-4)
-    return objective(z, y, fit.weight[0], fit.bias[0])
-
-
-def ratio(peer: list[float], ours: list[float]) -> dict[str, float | bool]:
-    each = sorted(p / o for p, o in zip(peer, ours, strict=True))
-    low, mid, high = statistics.quantiles(each, n=4)
-    return {"low": low, "median": mid, "high": high, "noisy": high > 1.5 * low}
-
-
-def shown(r: dict[str, float | bool]) -> str:
-    return "noisy" if r["noisy"] else f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}]"
-
-
-def measure(name: str, repeats: int) -> dict[str, object]:
-    z, y = data(*SHAPES[name])
-    c = SHAPES[name][2]
-    few, more = (2, 12) if len(z) < 10_000 else (1, 3)
-    loops = {"tlplat": epochs_tlplat, "eager": epochs_eager, "floor": floor}
-    solvers = {"tlplat": lbfgs_tlplat, "torch": lbfgs_torch, "sklearn": lbfgs_sklearn}
-    epoch: dict[str, list[float]] = {k: [] for k in loops}
-    solve: dict[str, list[float]] = {k: [] for k in solvers}
-    for _ in range(repeats):
-        for key, loop in loops.items():
-            a, b = seconds(lambda f=loop: f(z, y, c, few)), seconds(lambda f=loop: f(z, y, c, more))
-            epoch[key].append(max(b - a, 1e-9) / (more - few))
-        for key, solver in solvers.items():
-            solve[key].append(seconds(lambda f=solver: f(z, y, c)))
-    losses = {key: solver(z, y, c) for key, solver in solvers.items()}
-    if max(losses.values()) - min(losses.values()) > 1e-4:
-        raise SystemExit(f"{name}: the solvers disagree: {losses}")
-    return {
-        "shape": SHAPES[name],
-        "eager": ratio(epoch["eager"], epoch["tlplat"]),
-        "floor": ratio(epoch["tlplat"], epoch["floor"]),
-        "torch_lbfgs": ratio(solve["torch"], solve["tlplat"]),
-        "sklearn_lbfgs": ratio(solve["sklearn"], solve["tlplat"]),
-        "seconds": {"epoch": epoch, "solve": solve},
-        "loss": losses,
-    }
+def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    table = []
+    for shape, peers in found.items():
+        for peer, r in peers.items():
+            low, mid, high = quartiles(r["seconds"])
+            ours = "tlplat" if peer in EPOCHS else "tlplat lbfgs" if peer in SOLVERS else "tlplat, 32 heads"
+            ratio = ""
+            if ours in peers and ours != peer:
+                a, _, b = quartiles(peers[ours]["seconds"])
+                noisy = high > 1.5 * low or b > 1.5 * a
+                ratio = f"{mid / quartiles(peers[ours]['seconds'])[1]:.2f}" + ("~" if noisy else "")
+                if peer not in MANY and "loss" in r and abs(r["loss"] - peers[ours]["loss"]) > 2e-3:
+                    ratio = "other loss"
+            table.append(
+                {
+                    "shape": f"{shape} {SHAPES[shape]}", "peer": peer,
+                    "ms": f"{mid * 1e3:.3f} [{low * 1e3:.3f}, {high * 1e3:.3f}]",
+                    "time / tlplat": ratio, "threads": r["threads"], "loss": f"{r['loss']:.5f}" if "loss" in r else "",
+                    "accuracy": f"{r['accuracy']:.4f}" if "loss" in r else "", "extra MB": f"{r['extra_mb']:.0f}",
+                }
+            )  # fmt: skip
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--shape", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--peer", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "frozen_head.json")
+    parser.add_argument("--launcher", default="", help="a command that runs every peer's process")
+    parser.add_argument("--show", action="store_true", help="only print and write what was measured before")
+    parser.add_argument("--child", nargs=3, metavar=("SHAPE", "PEER", "THREADS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    info = {key: value for key, value in build_info().items() if key != "path"}
-    print(f"{info['implementation']} {info['isa']}, {platform.machine()}, {args.threads} thread(s)")
-    print(
-        f"{'':4} {'n, d, C':>18} {'eager / tlplat':>22} {'tlplat / floor':>20} {'torch LBFGS':>22} {'scikit-learn':>22}"
-    )
-    found = {}
-    for name in args.shapes:
-        r = found[name] = measure(name, args.repeats)
-        cells = [shown(r[k]) for k in ("eager", "floor", "torch_lbfgs", "sklearn_lbfgs")]
-        shape = ", ".join(map(str, SHAPES[name]))
-        print(f"{name:4} {shape:>18} {cells[0]:>22} {cells[1]:>20} {cells[2]:>22} {cells[3]:>22}", flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(
-        json.dumps({"build": info, "threads": args.threads, "shapes": found}, indent=1), encoding="utf-8"
-    )
+    if args.child:
+        print(json.dumps(child(args.child[0], args.child[1], int(args.child[2]), args.repeats)))
+        return
+    kept: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    found: dict[str, Any] = kept.get("measured", {})
+    for shape in [] if args.show else args.shape:
+        for peer in args.peer:
+            found.setdefault(shape, {})[peer] = measure(shape, peer, args.repeats, shlex.split(args.launcher))
+            print(shape, peer, f"{statistics.median(found[shape][peer]['seconds']) * 1e3:.3f} ms", flush=True)
+    columns = ["shape", "peer", "ms", "time / tlplat", "threads", "loss", "accuracy", "extra MB"]
+    about = {k: v for k, v in machine().items() if k not in ("threads", "load_at_start")}
+    ordered = {s: {p: found[s][p] for p in PEERS if p in found[s]} for s in SHAPES if s in found}
+    title = f"One softmax head on frozen features ({HEADS} where it says so)"
+    publish("frozen_head", title, columns, rows(ordered), about)
+    document = json.loads(FILE.read_text(encoding="utf-8")) | {"measured": ordered}
+    FILE.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
+    Path(RESULTS).mkdir(exist_ok=True)
     main()

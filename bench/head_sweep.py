@@ -1,16 +1,20 @@
 """A user's run: 160 heads (folds x decays x seeds' resamples) on few labels, beside one scikit-learn fit a head.
 
-python bench/head_sweep.py [--repeats 5]; CPU time, peers in turn, medians with quartiles as in frozen_head.py.
+python bench/head_sweep.py [--repeats 5]; CPU time, peers in turn inside every repeat. A ratio is the median over
+repeats of peer / tlplat of the same repeat, with its quartiles; where these are a factor 1.5 apart it is withheld.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from frozen_head import data, ratio, seconds, shown
+from frozen_head import data
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
@@ -19,6 +23,22 @@ from tlplat.ops import build_info, fit_softmax_heads
 SHAPES = {"U64": (64, 384, 2), "U500": (500, 384, 5), "U2000": (2000, 384, 20)}
 DECAYS = [10.0**e for e in (-3, -2.5, -2, -1.5, -1, -0.5, 0, 1)]
 FOLDS, REPEATS = 5, 4
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def ratio(peer: list[float], ours: list[float]) -> dict[str, float | bool]:
+    each = sorted(p / o for p, o in zip(peer, ours, strict=True))
+    low, mid, high = statistics.quantiles(each, n=4)
+    return {"low": low, "median": mid, "high": high, "noisy": high > 1.5 * low}
+
+
+def shown(r: dict[str, float | bool]) -> str:
+    return "noisy" if r["noisy"] else f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}]"
 
 
 def masks(n: int) -> torch.Tensor:

@@ -96,7 +96,9 @@ def test_bf16_storage_keeps_the_accuracy() -> None:
     train, rest = slice(0, 3001), slice(3001, None)
     accuracy = []
     for storage in (torch.float32, torch.bfloat16):
-        fit = fit_softmax_heads(z[train].to(storage), y[train], 7, solver="sgd", max_iter=6, batch_size=63, impl="native")
+        fit = fit_softmax_heads(
+            z[train].to(storage), y[train], 7, solver="sgd", max_iter=6, batch_size=63, impl="native"
+        )
         p = softmax_head_predict(z[rest], fit.weight[0], fit.bias[0])
         accuracy.append(float((p.argmax(1) == y[rest]).float().mean()))
     assert accuracy[0] > 0.6

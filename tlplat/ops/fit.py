@@ -59,8 +59,9 @@ def fit_softmax_heads(
     thread count and version.
 
     Args:
-        z: (n, d) float32, float64, bfloat16 or float16; over bfloat16, sgd and adamw round weights and row gradients to
-            bfloat16 inside products, where the processor multiplies it (AVX-512 BF16); sums stay float32. y: (n,) integers in [0, num_classes), or ``ignore_index``.
+        z: (n, d) float32, float64, bfloat16 or float16. Over bfloat16, sgd and adamw round weights and row gradients
+            to bfloat16 inside products where the processor multiplies it (AVX-512 BF16); sums stay float32.
+        y: (n,) integers in [0, num_classes), or ``ignore_index``.
         weight_decay: penalty, a number or K of them.
         sample_weight: (n,) or (K, n), not negative; every head needs a row with weight.
         validation_weight: (n,) or (K, n): rows held out. Their loss is reported, and for sgd and adamw a head
