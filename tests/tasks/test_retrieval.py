@@ -141,3 +141,16 @@ def test_strata_checks_predictions_and_detail():
     assert [k for k, _ in points] == [1, 2, 5, 10, 20]
     assert points == sorted(points)
     assert points[0][1] == pytest.approx(task.metrics[0](y.numpy(), p)[0])
+
+
+def test_wide_features_are_solved_as_in_all_their_columns():
+    """The rows' span holds the solution: embeddings are those of the whole scatter."""
+    z, y = things(n=40, d=90)
+    fit = Retrieval(6).fit_head(z, y, {"weight_decays": [0.5]})
+    x = z.double()
+    x = (x - x.mean(0)) / x.std(0, correction=0)
+    whole = Retrieval(6)._whitening(x, y, 0.5 * float(x.square().mean()))
+    new = things(n=30, d=90, seed=5)[0].double()
+    wanted = ((new - z.double().mean(0)) / z.double().std(0, correction=0)) @ whole.T
+    found = new @ fit.weight.double().T + fit.bias.double()
+    torch.testing.assert_close(found.abs(), wanted.abs(), rtol=1e-3, atol=1e-3)

@@ -23,25 +23,46 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Standard:
-    """Features with mean 0 and deviation 1 in each column, and the way back for a head's weights."""
+    """Features with mean 0 and deviation 1 in each column, and the way back for a head's weights.
+
+    Where there are more columns than rows, ``x`` (n, rank) are coordinates in the rows' span: the solution of a problem
+    whose penalty is |W|^2 lies there (the representer theorem), and everything is as small as the rows are few.
+
+    Attributes:
+        mean, scale: (d,) of the columns. basis: (rank, d), orthonormal, or None.
+        variance: mean square of a standardised column.
+    """
 
     x: Tensor
     mean: Tensor
     scale: Tensor
+    variance: float
+    basis: Tensor | None = None
 
     @classmethod
     def of(cls, z: Tensor, wanted: bool = True) -> Standard:
-        """z (n, d) in float64; constant columns keep their scale. ``wanted`` False leaves all as it is."""
+        """z (n, d) in float64; constant columns keep their scale. ``wanted`` False neither centres nor scales."""
         z = z.detach().cpu().double()
-        if not wanted or not z.numel():
-            return cls(z, z.new_zeros(z.shape[1]), z.new_ones(z.shape[1]))
-        mean, spread = z.mean(dim=0), z.std(dim=0, correction=0)
-        scale = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
-        return cls((z - mean) / scale, mean, scale)
+        mean, scale = z.new_zeros(z.shape[1]), z.new_ones(z.shape[1])
+        if wanted and z.numel():
+            mean, spread = z.mean(dim=0), z.std(dim=0, correction=0)
+            scale = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+        x = (z - mean) / scale
+        variance = float(x.square().mean()) if x.numel() else 1.0
+        if x.shape[1] <= x.shape[0]:
+            return cls(x, mean, scale, variance)
+        _, sizes, rows = torch.linalg.svd(x, full_matrices=False)
+        basis = rows[sizes > 1e-9 * sizes[0]]
+        return cls(x @ basis.T, mean, scale, variance, basis)
+
+    def of_new(self, z: Tensor) -> Tensor:
+        """Other rows z (m, d) as ``x`` is."""
+        x = (z.detach().cpu().double() - self.mean) / self.scale
+        return x if self.basis is None else x @ self.basis.T
 
     def head(self, weight: Tensor, bias: Tensor, loss: float, chosen: Mapping[str, Any]) -> HeadFit:
-        """The head on the features as they were, from weight (c, d) and bias (c,) on the standardised ones."""
-        weight = weight / self.scale
+        """The head on the features as they were, from weight (c, rank or d) and bias (c,) on ``x``."""
+        weight = (weight if self.basis is None else weight @ self.basis) / self.scale
         return HeadFit(weight.float(), (bias - weight @ self.mean).float(), loss, dict(chosen))
 
 

@@ -58,12 +58,12 @@ def fitted(x: Tensor, arm: Tensor, outcome: Tensor, arms: int) -> Callable[[Tens
         mine = arm == a
         if int(mine.sum()) < 2 or not x.shape[1]:
             mean = y[mine].mean() if bool(mine.any()) else overall
-            heads.append((torch.zeros(1, x.shape[1], dtype=torch.float64), mean[None]))
+            heads.append((torch.zeros(1, standard.x.shape[1], dtype=torch.float64), mean[None]))
         else:
             heads.append(ridge(standard.x[mine], y[mine][:, None], NUISANCE_DECAY))
 
     def nuisances(z: Tensor) -> Nuisances:
-        z = (z.double() - standard.mean) / standard.scale
+        z = standard.of_new(z)
         known = share.repeat(len(z), 1) if logistic is None else torch.from_numpy(logistic.predict_proba(z.numpy()))
         return Nuisances(known, torch.cat([z @ w.T + b for w, b in heads], dim=1))
 

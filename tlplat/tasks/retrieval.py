@@ -106,20 +106,24 @@ class Retrieval(Task):
             fold = folds_of(options, y)
             parts = [fold == number for number in range(int(fold.max()) + 1)]
             losses = [
-                sum(float(self.loss(x[p] @ self._whitening(x[~p], y[~p], decay).T, y[p])) for p in parts) / len(parts)
+                sum(
+                    float(self.loss(x[p] @ self._whitening(x[~p], y[~p], decay * standard.variance).T, y[p]))
+                    for p in parts
+                )
+                / len(parts)
                 for decay in decays
             ]
         best = losses.index(min(losses)) if len(decays) > 1 else 0
-        weight = self._whitening(x, y, decays[best])
+        weight = self._whitening(x, y, decays[best] * standard.variance)
         return standard.head(weight, weight.new_zeros(self.dimension), losses[best], {"weight_decay": decays[best]})
 
-    def _whitening(self, x: Tensor, y: Tensor, decay: float) -> Tensor:
-        """(dimension, d) map of standardised features x (n, d); rows of zeros where there are fewer directions."""
+    def _whitening(self, x: Tensor, y: Tensor, added: float) -> Tensor:
+        """(dimension, d) map of features x (n, d), ``added`` to each variance; zeros beyond their directions."""
         kinds, number = torch.unique(y.cpu(), return_inverse=True)
         hot = F.one_hot(number, len(kinds)).double()
         inside = x - hot @ (hot.T @ x / hot.sum(dim=0)[:, None])
         scatter = inside.T @ inside / len(x)
-        scatter = scatter + decay * x.square().mean() * torch.eye(x.shape[1], dtype=x.dtype)
+        scatter = scatter + added * torch.eye(x.shape[1], dtype=x.dtype)
         values, vectors = torch.linalg.eigh(scatter)
         whiten = vectors * values.clamp(min=1e-12).rsqrt()
         _, _, directions = torch.linalg.svd((x - x.mean(dim=0)) @ whiten, full_matrices=False)

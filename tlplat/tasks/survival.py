@@ -158,15 +158,9 @@ class Survival(Task):
             return solve_head(self._discrete_loss, z, y, len(self.times), options, self.strata(y))
         standard, decays = Standard.of(z, bool(options.get("standardise", True))), sorted(decays_of(options))[::-1]
         x, y = standard.x, y.detach().cpu().double()
-        span: Tensor | None = None
-        if x.shape[1] >= len(x):  # the solution lies in the rows' span
-            _, sizes, rows = torch.linalg.svd(x, full_matrices=False)
-            span = rows[sizes > 1e-9 * sizes[0]]
-            x = x @ span.T
         losses = _held_out(x, y, decays, folds_of(options, self.strata(y)), self.ties) if len(decays) > 1 else [np.nan]
         best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else 0
         w = newton(x, y, decays[best], ties=self.ties)
-        w = w if span is None else span.T @ w
         return standard.head(w[None], w.new_zeros(1), float(losses[best]), {"weight_decay": decays[best]})
 
     def takes_head(self, source: TaskInfo) -> bool:
