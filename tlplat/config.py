@@ -139,9 +139,6 @@ class RunConfig(Table):
     )
     deterministic: Switch = Field(default=False, description="deterministic kernels only")
     offline: Switch = Field(default=False, description="no network: assets must be in the cache")
-    allow_sdist: Switch = Field(
-        default=False, description="allow assets in source distributions, whose build script runs"
-    )
     budget: Annotated[Text, AfterValidator(_budget)] | None = Field(
         default=None,
         description="what the search may spend: 90s, 10m, 1.5h, epochs=N (passes over the rows, all fits together), "

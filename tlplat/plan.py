@@ -129,7 +129,8 @@ class TransferPlan:
             mean of all, the middle coefficient.
         coefficients: of ``interpolate``, increasing in [0, 1]; 0 is the start and 1 the members' mean.
         finish: edits after training and combining (merge adapters, bake a mask).
-        fit_options: options of the task's ``fit_head`` where start is ``fitted``.
+        fit_options: options of the task's ``fit_head`` where start is ``fitted``; ``"toward": "source"`` hands it the
+            source's head.
     """
 
     weights: Literal["source", "random"] = "source"

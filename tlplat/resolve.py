@@ -87,12 +87,21 @@ def resolve(
     layers.put({key: item for key, item in flags.items() if item is not None}, lambda key: f"flag --{flag(key)}")
     if domain is not None and domain.default_labels is not None and not layers.values.keys() & {"labels", "data.path"}:
         layers.put({"labels": domain.default_labels}, f"domain {domain.name}")
+    if domain is not None:
+        own = {key: item for key, item in domain.defaults.items() if not _given(key, layers)}
+        layers.put(own, f"domain {domain.name}")
     config = _checked(layers, domain)
     given = list(keys()) + [f"options.{name}" for name in config.options]
     origins = {key: layers.origin(key) for key in given}
     if domain is not None:
         origins |= {k: f"domain {domain.name}" for k in origins if k.startswith("options.") and k not in layers.values}
     return config, origins
+
+
+def _given(key: str, layers: Layers) -> bool:
+    """Whether the user gave the key, or the other one of steps and epochs."""
+    rival = {"train.epochs": "train.steps", "train.steps": "train.epochs"}.get(key)
+    return key in layers.values or rival in layers.values
 
 
 def peek(flags: Mapping[str, Any], sets: Sequence[str] = (), file: Path | None = None) -> str | None:

@@ -200,7 +200,6 @@ def _opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) 
         registry=registry,
         cache=cache_root(),
         offline=config.offline,
-        allow_sdist=config.allow_sdist,
         seed=config.seed,
         data_seed=config.data_seed,
         threads=torch.get_num_threads(),

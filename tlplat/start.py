@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,10 +38,20 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
         _set_head(model, *bench.task.adopt_head(source.head["weight"], source.head["bias"], source.task))
     else:
         z = _start_features(model, plan, source, bench, train)
-        options = {**plan.fit_options, **inner_folds(train.taken())}
+        options = {**_fit_options(plan, source, bench.task), **inner_folds(train.taken())}
         fitted = bench.task.fit_head(z, train.targets, options)
         _set_head(model, fitted.weight, fitted.bias)
     return model
+
+
+def _fit_options(plan: TransferPlan, source: SourceModel, task: Task) -> dict[str, Any]:
+    """The plan's options, with the source's head where it says ``"toward": "source"``."""
+    options = dict(plan.fit_options)
+    if options.get("toward") == "source":
+        assert source.head is not None
+        assert source.task is not None
+        options["toward"] = task.adopt_head(source.head["weight"], source.head["bias"], source.task)
+    return options
 
 
 def _keeps_features(plan: TransferPlan, bench: Bench) -> bool:

@@ -35,6 +35,7 @@ NAMES = [
     "norm_tune",
     "prototype",
     "prune_ft",
+    "pulled_probe",
     "scratch",
     "self_training",
     "side_tune",
@@ -44,7 +45,7 @@ NAMES = [
     "zero_shot",
 ]
 
-SETTINGS = {"adabn": 2, "head2toe": 1, "linear_probe": 1, "prototype": 1, "zero_shot": 1}
+SETTINGS = {"adabn": 2, "head2toe": 1, "linear_probe": 1, "prototype": 1, "pulled_probe": 1, "zero_shot": 1}
 """How many settings a strategy tries, where it is not three learning rates."""
 MEASURED = {
     "depth": 1,
@@ -73,10 +74,20 @@ def suite(name: str) -> type[StrategySuite]:
 globals().update({f"Test_{name}": suite(name) for name in NAMES})
 
 
-def test_zero_shot_needs_the_source_head(registry):
+@pytest.mark.parametrize("name", ["zero_shot", "pulled_probe"])
+def test_some_need_the_source_head(registry, name):
     bench = toybench(registry, "headless")
     info = BackboneInfo.of(bench.bench.store.backbone(bench.source))
-    assert "no head" in bench.candidate("zero_shot").strategy.unfit(bench.target.task.info(), info)
+    assert "no head" in bench.candidate(name).strategy.unfit(bench.target.task.info(), info)
+
+
+def test_pulled_probe_lies_between_the_source_and_the_probe(registry):
+    bench = toybench(registry, labels=16)
+    source, pulled, probe = (bench.run(name) for name in ("zero_shot", "pulled_probe", "linear_probe"))
+    for name, value in pulled.model.backbone.state_dict().items():
+        assert torch.equal(value, bench.source.state[name]), name
+    moved = torch.dist(pulled.model.head.weight, source.model.head.weight)
+    assert 0 < moved < torch.dist(probe.model.head.weight, source.model.head.weight)
 
 
 def test_zero_shot_is_the_source_untouched(registry):

@@ -52,6 +52,45 @@ def test_cross_validated_loss_equals_folds_fitted_one_by_one():
         assert loss == pytest.approx(total / 40, rel=5e-3)
 
 
+def test_a_pulled_head_is_the_optimum_of_its_objective():
+    z, y = blobs(n=30, d=8)
+    generator = torch.Generator().manual_seed(0)
+    toward = (torch.randn(3, 8, generator=generator), torch.randn(3, generator=generator))
+    decay = 0.3
+    fit = Classification(["a", "b", "c"]).fit_head(z, y, {"weight_decays": [decay], "toward": toward})
+    scale = z.std(0, correction=0).double()
+    change = torch.zeros(3, 8, dtype=torch.float64, requires_grad=True)
+    shift = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    x = (z.double() - z.double().mean(0)) / scale
+    given = z.double() @ toward[0].double().T + toward[1].double()
+    solver = torch.optim.LBFGS([change, shift], max_iter=500, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
+
+    def objective():
+        solver.zero_grad()
+        loss = torch.nn.functional.cross_entropy(given + x @ change.T + shift, y)
+        loss = loss + 0.5 * decay * change.square().sum()
+        loss.backward()
+        return loss
+
+    solver.step(objective)
+    expected = torch.softmax(given + x @ change.detach().T + shift.detach(), dim=1)
+    found = torch.softmax(z.double() @ fit.weight.double().T + fit.bias.double(), dim=1)
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+
+
+def test_the_pull_decides_between_the_given_head_and_the_probe():
+    z, y = blobs(n=60)
+    task = Classification(["a", "b", "c"])
+    good = task.fit_head(*blobs(n=600, seed=1), {})
+    strong = task.fit_head(z, y, {"weight_decays": [1e6], "toward": (good.weight, good.bias)})
+    torch.testing.assert_close(strong.weight, good.weight, atol=1e-4, rtol=0)
+    few, labels = z[:9], y[:9]
+    pulled = task.fit_head(few, labels, {"toward": (good.weight, good.bias)})
+    assert pulled.validation_loss < task.fit_head(few, labels, {}).validation_loss
+    assert "pulled_head" in task.info().offers
+    assert "pulled_head" not in Classification(["a", "b"], multi_label=True).info().offers
+
+
 def test_multi_label_fits_one_sigmoid_a_label():
     z, y = blobs(classes=3)
     hot = torch.eye(3)[y]

@@ -44,20 +44,15 @@ def list_assets(domain: str | None, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @domain_option
 @click.option("--offline", is_flag=True, help="No network: fail where one is not in the cache.")
-@click.option("--allow-sdist", is_flag=True, help="Allow source distributions, whose build script runs.")
 @json_option
-def fetch_assets(names: tuple[str, ...], domain: str | None, offline: bool, allow_sdist: bool, as_json: bool) -> None:
-    """Fetch the assets NAMES, or all, into the cache; those that are there are verified.
-
-    Without --allow-sdist, and without NAMES, assets in source distributions are left out.
-    """
+def fetch_assets(names: tuple[str, ...], domain: str | None, offline: bool, as_json: bool) -> None:
+    """Fetch the assets NAMES, or all, into the cache; those that are there are verified."""
     from tlplat.assets import fetch_all
     from tlplat.cache import cache_root
     from tlplat.cli.progress import TerminalReporter
 
     assets = chosen(names, domain)
-    wanted = [a for a in assets if names or allow_sdist or not getattr(a.origin, "sdist", False)]
-    fetch_all(wanted, cache_root(), offline=offline, allow_sdist=allow_sdist, report=TerminalReporter())
+    fetch_all(assets, cache_root(), offline=offline, report=TerminalReporter())
     found = states_of(assets)
     emit({"assets": found}, as_json, COLUMNS, found)
 

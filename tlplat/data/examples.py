@@ -40,6 +40,13 @@ class Inputs(ABC):
     def digest(self) -> str:
         """SHA-256 of the content, which keys the feature cache: equal rows, equal digest."""
 
+    def batches(self, size: int) -> list[Tensor]:
+        """Row numbers of batches that are computed one after another, each row in one; at most ``size`` rows each.
+
+        Default: in order. Inputs of different lengths may sort, so that rows of like length are padded together.
+        """
+        return list(torch.split(torch.arange(len(self)), size))
+
 
 class TensorInputs(Inputs):
     """Rows of one tensor (n, ...), in memory."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
 from tlplat.ops.problem import HeadProblem
-from tlplat.ops.reference import Objective
+
+Objective: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Data term (k,) and gradient of the parameters (k, C, d + 1) of the heads with index (k,)."""
 
 MEMORY = 10
 MAX_TRIALS = 20

@@ -20,6 +20,7 @@ from tlplat.ops import fit_softmax_heads
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
 from tlplat.tasks.confusions import confusion, reliability, roc_curves
 from tlplat.tasks.linear import DECAYS, dealt_folds
+from tlplat.tasks.pulled import fit_pulled
 
 IGNORE_INDEX = -100
 
@@ -56,8 +57,8 @@ class Classification(Task):
 
     def info(self) -> TaskInfo:
         options = {"labels": list(self.labels), "multi_label": self.multi_label, "metric": self.metric}
-        offers = frozenset({"loss", "row_loss", "fit_head", "probabilities"})
-        return TaskInfo(self.name, len(self.labels), self.labels, options, offers)
+        offers = {"loss", "row_loss", "fit_head", "probabilities"} | (set() if self.multi_label else {"pulled_head"})
+        return TaskInfo(self.name, len(self.labels), self.labels, options, frozenset(offers))
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -105,12 +106,15 @@ class Classification(Task):
         Args:
             z: (n, d) frozen features. y: (n,) class indices, or (n, c) in {0, 1}.
             options: ``weight_decays`` tried (default 1e-3 ... 10), ``folds`` of the inner cross-validation (5),
-                ``standardise`` (True); the scale is folded back into weight and bias.
+                ``standardise`` (True); the scale is folded back into weight and bias; ``toward`` (a head's weight
+                and bias) is what the decay pulls towards instead of zero, for single labels.
         """
         decays = [float(d) for d in options.get("weight_decays", DECAYS)]
         folds: int | Tensor = options["fold"] if "fold" in options else int(options.get("folds", 5))
         mean, scale = _moments(z) if options.get("standardise", True) else (z.new_zeros(z.shape[1]), z.new_ones(()))
         x = ((z - mean) / scale).float()
+        if "toward" in options:
+            return _pulled_fit(z, x, y, options["toward"], mean, scale, decays, folds)
         if self.multi_label:
             each = [_softmax_fit(x, y[:, c].long(), 2, decays, folds) for c in range(y.shape[1])]
             weight = torch.stack([w[1] - w[0] for w, _, _, _ in each])
@@ -218,27 +222,57 @@ def _softmax_fit(
     return fit.weight[0], fit.bias[0], float(losses[best]), decays[best]
 
 
+def _pulled_fit(
+    z: Tensor,
+    x: Tensor,
+    y: Tensor,
+    toward: tuple[Tensor, Tensor],
+    mean: Tensor,
+    scale: Tensor,
+    decays: Sequence[float],
+    folds: int | Tensor,
+) -> HeadFit:
+    """The head near ``toward``: the decay, on changes in standardised features ``x``, of least held-out loss."""
+    weight, bias = (t.to(z) for t in toward)
+    given = (z @ weight.T + bias).float()
+    masks = _fold_masks(y, folds).repeat_interleave(len(decays), dim=0)
+    change, shift = fit_pulled(x, y, given, list(decays) * (len(masks) // len(decays)), masks, tol=1e-3)
+    logits = given + torch.einsum("kcd,nd->knc", change, x) + shift[:, None]
+    losses = _held_out(logits, y, masks, len(decays))
+    best = int(losses.argmin())
+    change, shift = fit_pulled(x, y, given, [decays[best]], torch.ones(1, len(y)))
+    moved = change[0] / scale
+    return HeadFit(weight + moved, bias + shift[0] - moved @ mean, float(losses[best]), {"weight_decay": decays[best]})
+
+
 def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int | Tensor) -> Tensor:
     """Held-out cross-entropy (len(decays),) of softmax heads on x (n, d): all folds and decays in one call.
 
     ``folds``: how many, each class dealt out over them, or the number of each row's (n,).
     """
-    n, k = len(y), len(decays)
-    fold = dealt_folds(y, folds) if isinstance(folds, int) else folds
-    folds = int(fold.max()) + 1
-    masks = torch.stack([(fold != f).float() for f in range(folds)])
+    masks = _fold_masks(y, folds).repeat_interleave(len(decays), dim=0)
     fit = fit_softmax_heads(
         x,
         y,
         classes,
-        weight_decay=list(decays) * folds,
-        sample_weight=masks.repeat_interleave(k, dim=0),
+        weight_decay=list(decays) * (len(masks) // len(decays)),
+        sample_weight=masks,
         solver="lbfgs",
         tol=1e-3,
     )
-    logits = torch.einsum("kcd,nd->knc", fit.weight, x) + fit.bias[:, None]
-    loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none").view(folds, k, n)
-    return (loss * (1 - masks)[:, None, :]).sum(dim=(0, 2)) / n
+    return _held_out(torch.einsum("kcd,nd->knc", fit.weight, x) + fit.bias[:, None], y, masks, len(decays))
+
+
+def _fold_masks(y: Tensor, folds: int | Tensor) -> Tensor:
+    """(folds, n): 1 for the rows that each fold trains on."""
+    fold = dealt_folds(y, folds) if isinstance(folds, int) else folds
+    return torch.stack([(fold != f).float() for f in range(int(fold.max()) + 1)])
+
+
+def _held_out(logits: Tensor, y: Tensor, masks: Tensor, decays: int) -> Tensor:
+    """(decays,) mean loss of the rows that each fold leaves out, for logits (folds * decays, n, classes)."""
+    loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none").view(len(logits), -1)
+    return (loss * (1 - masks)).view(-1, decays, len(y)).sum(dim=(0, 2)) / len(y)
 
 
 def _moments(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,6 @@ def demo_genome(name: str, context: DomainContext) -> Genome:
         [organism.fasta, organism.gff],
         context.cache,
         offline=context.offline,
-        allow_sdist=context.allow_sdist,
         report=context.report,
     )
     return load_genome(name, fasta, gff)

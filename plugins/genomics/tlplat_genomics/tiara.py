@@ -110,7 +110,6 @@ def load_tiara(context: DomainContext) -> SourceModel:
         [TIARA_WEIGHTS, TIARA_IDF],
         context.cache,
         offline=context.offline,
-        allow_sdist=context.allow_sdist,
         report=context.report,
     )
     idf = np.load(idf_file, allow_pickle=False)

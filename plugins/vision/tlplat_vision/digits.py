@@ -34,9 +34,7 @@ def mnist(context: DomainContext) -> tuple[Bytes, NDArray[np.int64]]:
     Raises:
         DataError TL-DATA-CSV: not 784 pixels and a label a row.
     """
-    file = fetch(
-        MNIST_5K, context.cache, offline=context.offline, allow_sdist=context.allow_sdist, report=context.report
-    )
+    file = fetch(MNIST_5K, context.cache, offline=context.offline, report=context.report)
     with gzip.open(file, "rt", encoding="ascii") as text:
         table = np.loadtxt(text, delimiter=",", dtype=np.int64)
     if table.ndim != 2 or table.shape[1] != MNIST_SIDE**2 + 1:

