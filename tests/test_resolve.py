@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
-from toy import Toy
 
 from tlplat.errors import UsageError
 from tlplat.resolve import flag, peek, resolve, variable
+from tlplat.testing.toy import Toy
 
 
 @pytest.fixture
