@@ -114,9 +114,9 @@ def test_bad_labels_are_refused_by_row(domain, context, write, lines, code, name
 
 
 def test_other_bad_rows(domain, context, write):
-    def code(name, text, **options):
+    def code(name, content, **options):
         with pytest.raises(DataError) as caught:
-            domain.check(domain.Options(**options), DataOptions(path=write(name, text)), context)
+            domain.check(domain.Options(**options), DataOptions(path=write(name, content)), context)
         return caught.value.code
 
     assert code("r.csv", "id,text,label\n1,a,x\n1,b,y\n") == "TL-DATA-COLUMN"
