@@ -20,7 +20,7 @@ def test_spelling_marks_and_accents_do_not_hide_a_copy():
 
 
 def test_one_changed_word_is_a_near_copy_and_another_text_is_not():
-    changed = BASE.replace("director", "producer")
+    changed = BASE.replace("bear", "hold")
     other = "a warm and funny look at a family that never stops talking, with a cast that never stops smiling"
     assert found([BASE, other, changed, BASE + " !"]) == {(0, 2), (0, 3), (2, 3)}
 

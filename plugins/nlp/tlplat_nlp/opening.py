@@ -33,10 +33,11 @@ def opened(path: Path, most_bytes: int) -> Iterator[IO[bytes]]:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            os.close(descriptor)
+            raise _read(path, "it is no plain file", "give a file (a table), not a folder or a pipe")
         with os.fdopen(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise _read(path, "it is no plain file", "give a file (a table), not a folder or a pipe")
             if facts.st_size > most_bytes:
                 raise DataError(
                     "TL-DATA-TOO-BIG",

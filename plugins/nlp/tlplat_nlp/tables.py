@@ -70,10 +70,10 @@ def _lines(file: IO[bytes], path: Path, code: str) -> Iterator[tuple[int, str]]:
             if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 _encoding("is UTF-16 text", where, f"bytes {raw[:2].hex(' ')}")
             raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if len(raw) >= 4 * LONGEST_FIELD and not raw.endswith(b"\n"):
-            _refuse(code, f"a line of more than {4 * LONGEST_FIELD >> 20} MB (row {number})", where)
         if b"\0" in raw:
             _refuse(code, f"a NUL byte in row {number}", where, f"byte {raw.index(0) + 1} of the line")
+        if len(raw) >= 4 * LONGEST_FIELD and not raw.endswith(b"\n"):
+            _refuse(code, f"a line of more than {4 * LONGEST_FIELD >> 20} MB (row {number})", where)
         try:
             yield number, raw.decode("utf-8")
         except UnicodeDecodeError as error:
