@@ -24,6 +24,7 @@ LAYERS = [
         "calibration",
         "origins",
         "archives",
+        "sdistonly",
         "pipdownload",
         "fetching",
         "assets",
