@@ -154,3 +154,9 @@ def test_a_head_beside_the_encoder_is_left_out(encoder_folder, tmp_path):
     named = {f"bert.{k}": v for k, v in tensors.items()}
     write_tensors(folder / "model.safetensors", {**named, "classifier.weight": torch.zeros(2, 32)})
     assert read_folder(folder).state.keys() == read_folder(encoder_folder).state.keys()
+
+
+def test_a_broken_tokeniser_is_refused():
+    with pytest.raises(ModelError, match="tokeniser") as caught:
+        TextPreprocess('{"model": 3}', 0, 32).encode(["a film"])
+    assert caught.value.code == "TL-MODEL-TOKENIZER"
