@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tlplat.ops import softmax_head_loss, softmax_head_predict
+from tlplat.ops import heads, softmax_head_loss, softmax_head_predict, softmax_head_topk
 
 
 def _problem(
@@ -117,3 +117,21 @@ def test_predict_is_softmax(n: int) -> None:
     z, _, w, b = _problem(n, 6, 4)
     torch.testing.assert_close(softmax_head_predict(z, w, b), torch.softmax(z @ w.t() + b, 1).detach())
     torch.testing.assert_close(softmax_head_predict(z, w), torch.softmax(z @ w.t(), 1).detach())
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_topk_is_that_of_all_probabilities_in_chunks(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "_TOPK_CHUNK", 7 * 30)
+    g = torch.Generator().manual_seed(0)
+    z, w = torch.randn(100, 9, generator=g), torch.randn(7, 9, generator=g, requires_grad=True)
+    values, classes = softmax_head_topk(z, w, k=k)
+    expected = torch.topk(torch.softmax(z @ w.detach().t(), 1), k, dim=1)
+    torch.testing.assert_close(values, expected.values)
+    assert torch.equal(classes, expected.indices)
+    assert [len(t) for t in softmax_head_topk(z[:0], w, k=k)] == [0, 0]
+
+
+@pytest.mark.parametrize("k", [0, 8])
+def test_topk_refuses_more_classes_than_there_are(k: int) -> None:
+    with pytest.raises(ValueError, match="k must be in"):
+        softmax_head_topk(torch.randn(3, 9), torch.randn(7, 9), k=k)

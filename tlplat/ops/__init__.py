@@ -8,7 +8,7 @@ from tlplat.ops.block import FrozenBlock, LayerNorm
 from tlplat.ops.extension import build_info
 from tlplat.ops.extract import extract_features, frozen_softmax_head_loss
 from tlplat.ops.fit import fit_softmax_heads
-from tlplat.ops.heads import softmax_head_loss, softmax_head_predict
+from tlplat.ops.heads import softmax_head_loss, softmax_head_predict, softmax_head_topk
 from tlplat.ops.problem import HeadsFit
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "frozen_softmax_head_loss",
     "softmax_head_loss",
     "softmax_head_predict",
+    "softmax_head_topk",
 ]

@@ -13,6 +13,7 @@ from tlplat.ops.problem import RowLoss
 
 Impl = Literal["auto", "native", "reference"]
 Reduction = Literal["mean", "sum", "none"]
+_TOPK_CHUNK = 1 << 20  # probabilities held at a time
 
 
 def softmax_head_loss(
@@ -84,6 +85,34 @@ def softmax_head_predict(z: Tensor, weight: Tensor, bias: Tensor | None = None, 
     if choose(impl, z):
         return native_heads.predict(z, weight, bias)
     return reference.softmax_head_predict(z, weight, bias)
+
+
+def softmax_head_topk(
+    z: Tensor, weight: Tensor, bias: Tensor | None = None, *, k: int, impl: Impl = "auto"
+) -> tuple[Tensor, Tensor]:
+    """The k likeliest classes of every row, likeliest first, without ever holding the probabilities of all rows.
+
+    Args:
+        z, weight, bias, impl: as :func:`softmax_head_predict`. k: in [1, C].
+
+    Returns:
+        (n, k) probabilities in weight's dtype, and (n, k) int64 classes.
+
+    Raises:
+        TypeError, RuntimeError: as :func:`softmax_head_predict`. ValueError: a shape, or a k out of range.
+    """
+    checks.features(z)
+    classes = check_head(z.shape[1], weight, bias)
+    if not 1 <= k <= classes:
+        raise ValueError(f"k must be in [1, {classes}], the number of classes, not {k}")
+    values = weight.new_empty((len(z), k), requires_grad=False)
+    found = torch.empty((len(z), k), dtype=torch.int64, device=z.device)
+    rows = max(1, _TOPK_CHUNK // classes)
+    for at in range(0, len(z), rows):
+        part = slice(at, at + rows)
+        p = softmax_head_predict(z[part], weight, bias, impl=impl)
+        torch.topk(p, k, dim=1, out=(values[part], found[part]))
+    return values, found
 
 
 def check_head(features: int, weight: Tensor, bias: Tensor | None) -> int:
