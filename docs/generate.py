@@ -212,6 +212,26 @@ def _literal(text: str) -> str:
     return "`".join(p if i % 2 else re.sub(r"([*_<>\[\]|])", r"\\\1", p) for i, p in enumerate(pieces))
 
 
+def template(kind: str, file: str) -> Iterator[str]:
+    """A file of what ``tlplat plugins new KIND my_own`` writes."""
+    import jinja2
+
+    folder = ROOT / "tlplat" / "templates" / "plugin" / "{{ distribution }}"
+    names = {"kind": kind, "name": "my_own", "module": "tlplat_my_own", "class_name": "MyOwn"}
+    text = jinja2.Template((folder / file).read_text(encoding="utf-8")).render(names)
+    yield f"```python\n{text.rstrip()}\n```"
+
+
+def template_code(kind: str) -> Iterator[str]:
+    """The module."""
+    yield from template(kind, f"{{% if kind == '{kind}' %}}{{{{ module }}}}.py{{% endif %}}.jinja")
+
+
+def template_tests(kind: str) -> Iterator[str]:
+    """Its tests."""
+    yield from template(kind, "tests/test_{{ name }}.py.jinja")
+
+
 PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "cli": (cli, "tlplat"),
     "strategy-table": (strategy_table, "tlplat"),
@@ -219,6 +239,10 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "tasks": (task_pages, "tlplat"),
     "hooks": (hooks, "tlplat"),
     "entry-point-groups": (hook_of_kind, "tlplat"),
+    "template-domain": (partial(template_code, "domain"), "tlplat"),
+    "template-domain-tests": (partial(template_tests, "domain"), "tlplat"),
+    "template-task": (partial(template_code, "task"), "tlplat"),
+    "template-task-tests": (partial(template_tests, "task"), "tlplat"),
     "errors": (error_codes, "tlplat"),
     "ops": (ops, "tlplat"),
     "genomics-options": (partial(domain_options, "tlplat_genomics", "GenomicsOptions"), "tlplat_genomics"),

@@ -38,7 +38,7 @@ LAYERS = [
     {"strategies", "trial", "evaluate", "pairing", "simultaneous", "pretrain"},
     {"trials", "selection", "budget", "halving", "allowance", "rounds"},
     {"isolate", "requirement", "tomlfile", "config", "installed", "loading", "plugins", "probe", "resolve"},
-    {"conformance"},
+    {"conformance", "scaffold"},
     {"kept", "ranking", "sourcing"},
     {"sourcerank"},
     {"rundir", "stage", "prediction"},

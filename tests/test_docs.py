@@ -200,11 +200,40 @@ def test_the_tutorial_package_works(site, work, registry, capfd):
     assert report["verdict"]["winner"] in (name, "zero_shot")
     assert name in [candidate["key"] for candidate in report["candidates"]]
 
+    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_head_then_top.py"]
+    done = subprocess.run([*test, "-k", "installed or pure or frozen"], cwd=project, capture_output=True, text=True)
+    assert "3 passed" in done.stdout, done.stdout
+
     plugins.load("strategies", [name], registry)
     bench = toybench(registry)
     fitted, start = bench.run(name).model.backbone.state_dict(), bench.source.state
     moved = {key.split(".")[1] for key in start if not torch.equal(fitted[key], start[key])}
     assert moved == {"dense2"}
+
+
+def test_the_tracker_hears_of_a_run(site, work, monkeypatch, capfd):
+    """The two files of write-a-tracker.md, installed by pip: a run of the toy domain is a line."""
+    from tlplat import plugins
+    from tlplat.cli.entry import main
+
+    project = work / "project"
+    project.mkdir()
+    for block in blocks(ROOT / "docs" / "write-a-tracker.md"):
+        if file := block.word("file"):
+            (project / file).write_text(block.text, encoding="utf-8")
+    alone = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--target"]
+    pip = [sys.executable, "-m", "pip", "install", "-q", *alone, str(site.folder), str(project)]
+    subprocess.run(pip, check=True, capture_output=True)
+    importlib.invalidate_caches()
+    monkeypatch.setenv("TLPLAT_RUNLOG", str(work / "runs.jsonl"))
+    plugins._observers.cache_clear()
+    short = ["--strategy", "linear_probe", "--seeds", "1", "--jobs", "1", "--threads", "1", "--set", "train.steps=5"]
+    assert main(["run", "--domain", "toy", *short, "--out", "out", "--json"]) == 0
+    plugins._observers.cache_clear()
+    report = json.loads(capfd.readouterr().out)
+    (line,) = (work / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["winner"] == report["verdict"]["winner"]
+    assert json.loads(line)["folder"] == report["run_dir"]
 
 
 def slug(heading: str) -> str:

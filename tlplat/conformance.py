@@ -14,7 +14,7 @@ from pathlib import Path
 from tlplat.errors import Finding, PluginError
 from tlplat.installed import PluginEntry
 
-SUITES = ("strategies", "domains")
+SUITES = ("strategies", "domains", "tasks")
 """Groups that a suite exists for."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tlplat.cli.faults import ToldError
@@ -15,6 +17,7 @@ EPILOG = """\b
 Examples:
   tlplat plugins list
   tlplat plugins check
+  tlplat plugins new strategy freeze_out
   TLPLAT_PLUGINS=tlplat-genomics tlplat run --domain genomics
 """
 
@@ -73,6 +76,27 @@ def check_plugins(name: str | None, timeout: float, kit: bool, kit_timeout: floa
         write_table(("name", "kind", "distribution", "version", "result"), lines)
     if error:
         raise ToldError(error) if as_json else error
+
+
+@command.command(
+    "new",
+    epilog="\b\nExamples:\n  tlplat plugins new strategy freeze_out\n  tlplat plugins new domain spectra --into src",
+)
+@click.argument("kind", type=click.Choice(["strategy", "domain", "task"]))
+@click.argument("name")
+@click.option(
+    "--into", type=click.Path(path_type=Path), default=Path(), show_default="here", help="Where its folder goes."
+)
+def new_plugin(kind: str, name: str, into: Path) -> None:
+    """Write a complete pip package for a strategy, a domain or a task: a working example to change.
+
+    It installs, passes its tests and shows in the listings as it is. Needs the extra tlplat[new].
+    """
+    from tlplat.scaffold import KINDS
+    from tlplat.scaffold import new_plugin as write
+
+    folder = write(kind, name, into)
+    click.echo(f"{folder}\n\n  pip install -e '{folder}[test]'\n  pytest {folder}\n  tlplat {KINDS[kind]} {name}")
 
 
 def _conformance(entry: PluginEntry, timeout: float) -> tuple[PluginError | None, str]:

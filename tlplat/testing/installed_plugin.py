@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from tlplat import plugins
-from tlplat.testing import DomainSuite, StrategySuite
+from tlplat.testing import DomainSuite, StrategySuite, TaskSuite
 
 GROUP, _, NAME = os.environ.get("TLPLAT_KIT_PLUGIN", "").partition(":")
 
 
 def made() -> Any:
     """An instance of what the entry point gives, at its defaults."""
-    return plugins.load(GROUP, [NAME]).get(GROUP, NAME)()
+    found = plugins.load(GROUP, [NAME]).get(GROUP, NAME)
+    return found.example() if GROUP == "tasks" else found()
 
 
 if GROUP == "strategies":
@@ -30,4 +31,11 @@ elif GROUP == "domains":
     class TestDomain(DomainSuite):
         @pytest.fixture
         def domain(self) -> Any:
+            return made()
+
+elif GROUP == "tasks":
+
+    class TestTask(TaskSuite):
+        @pytest.fixture
+        def task(self) -> Any:
             return made()

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
-    "tlplat.testing.guards", "tlplat.testing.kit", "tlplat.testing.strategies", "tlplat.testing.domains"
+    "tlplat.testing.guards",
+    "tlplat.testing.kit",
+    "tlplat.testing.strategies",
+    "tlplat.testing.domains",
+    "tlplat.testing.tasks",
 )
 
 
