@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -65,7 +66,8 @@ def installed(world, before) -> World:
         source.mkdir(parents=True)
         for path in (HERE / name).glob("*.*"):
             (source / path.name).write_bytes(path.read_bytes())
-        world.run("pip", "wheel", *QUIET, "--no-deps", "--no-build-isolation", "-w", str(wheels), str(source))
+        build = [sys.executable, "-m", "pip", "wheel", *QUIET, "--no-deps", "--no-build-isolation", "-w", str(wheels)]
+        subprocess.run([*build, str(source)], check=True, capture_output=True)
     world.run("pip", "install", *QUIET, "--no-index", "--no-deps", *map(str, sorted(wheels.glob("*.whl"))))
     assert world.files() > before
     return world
