@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from site_of import GOOD_STRATEGY, Site
@@ -195,3 +196,13 @@ def test_doctor_shows_the_fault(site, process, tmp_path):
     assert "no foo" in checks["plugin x"]["value"]
     assert checks["cache"]["path"] == str(tmp_path / "none" / "yet")
     assert not (tmp_path / "none").exists()
+
+
+def test_new_writes_a_package_and_refuses_to_do_it_twice(tlplat):
+    pytest.importorskip("copier")
+    outcome = tlplat("plugins", "new", "strategy", "my_own")
+    assert outcome.code == 0
+    assert "pip install -e" in outcome.out
+    assert Path("tlplat-my-own", "pyproject.toml").exists()
+    again = tlplat("plugins", "new", "strategy", "my_own")
+    assert (again.code, again.error) == (2, "TL-OUT-EXISTS")

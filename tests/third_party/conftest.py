@@ -1,3 +1,3 @@
-"""These packages are a stranger's: they are built, installed and tested by tests/test_third_party.py."""
+"""These packages are a stranger's."""
 
 collect_ignore_glob = ["tlplat-*"]
