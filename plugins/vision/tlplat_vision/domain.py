@@ -16,11 +16,11 @@ from tlplat.data.examples import Examples, Inputs
 from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
 from tlplat.errors import ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
-from tlplat.modelio import load_source
 from tlplat.tasks.classification import Classification
 from tlplat_vision import digits, imagenet, sources, userdata
 from tlplat_vision.assets import ALL, EFFICIENTNET_LITE0, MNIST_5K
 from tlplat_vision.baselines import NearestNeighbour, PixelSvm
+from tlplat_vision.folder import load_folder
 from tlplat_vision.images import Limits
 from tlplat_vision.inputs import ImageInputs
 from tlplat_vision.labels import encode_labels
@@ -80,13 +80,13 @@ class VisionDomain(Domain):
         if name == IMAGENET:
             return imagenet.load_imagenet(context)
         if Path(name).is_dir():
-            return _folder_source(Path(name))
+            return load_folder(Path(name))
         known = [s.name for s in self.sources()]
         raise ModelError(
             "TL-MODEL-UNKNOWN",
             f"the vision domain has no source model {name!r}{did_you_mean(name, known)}",
             found=name,
-            expected=", ".join(known) + ", or a folder made by tlplat",
+            expected=", ".join(known) + ", or a folder of transformers or of tlplat",
             fix="choose one with --source (`tlplat sources` lists them)",
         )
 
@@ -188,14 +188,3 @@ def _user_rows(options: VisionOptions, data: DataOptions, context: DomainContext
             fix="leave out --target, --labels-from and --group, or give a CSV of paths, labels and groups",
         )
     return userdata.read_rows(data.path, options.test_data, columns, context)
-
-
-def _folder_source(path: Path) -> SourceModel:
-    if not (path / "source.json").exists():
-        raise ModelError(
-            "TL-MODEL-PATH",
-            f"{path} holds no source model",
-            where=str(path / "source.json"),
-            fix="name a folder with source.json and its weights, as tlplat keeps them in the cache below sources/",
-        )
-    return load_source(path)
