@@ -31,6 +31,9 @@ MEAN, STD = 127.0, 128.0
 class EfficientNetLite(Backbone):
     """Blocks ``stem``, ``stage1`` to ``stage7`` and ``top``; features are the mean of the last map.
 
+    Running statistics move as torch's default has it (the weights were trained with a tenth of that): a fit of a few
+    dozen steps from random weights, scratch, would else be scored with statistics of its start.
+
     Args:
         stages: see :data:`Stage`. stem: channels of the first convolution. width: of the last one, and so the
             number of features. The defaults are Lite0: 3.37 M weights without its head.
@@ -103,6 +106,6 @@ def _convolution(
     return [
         *([SamePad(kernel, stride)] if stride > 1 else []),
         nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+        nn.BatchNorm2d(outputs, eps=1e-3),
         *([nn.ReLU6()] if activated else []),
     ]

@@ -63,11 +63,11 @@ def thumbnails(images: Iterable[Image.Image]) -> Thumbnails:
 def similar_pairs(rows: Thumbnails) -> Pairs:
     """Every pair of thumbnails (n, 256) that correlates at ``NOTED`` or above; n^2 / 2 products, a block at a time."""
     firsts, seconds, values = [], [], []
-    blank = ~rows.any(axis=1)
+    blank: NDArray[np.bool_] = np.logical_not(rows.any(axis=1))
     for start in range(0, len(rows), BLOCK):
         left = slice(start, min(start + BLOCK, len(rows)))
-        found = rows[left] @ rows[start:].T
-        found[np.ix_(blank[left], blank[start:])] = 1
+        found: Thumbnails = rows[left] @ rows[start:].T
+        found[np.outer(blank[left], blank[start:])] = 1
         i, j = np.nonzero(found >= NOTED)
         ahead = i < j
         firsts.append(i[ahead] + start)
