@@ -5,7 +5,7 @@
 Each peer runs in a process of its own, at whichever of 1 ... cores threads is fastest for it: features of all rows, a
 head's loss, and the head's gradients. A process on a busy machine is started again. Extra memory is the process's peak
 above what it held with its inputs made. dW error is ||dW - dW64|| / ||dW64|| against float64. Times are medians with
-quartiles; a peer whose quartiles are more than a factor 1.5 apart is withheld as noisy.
+quartiles; a time is withheld as noisy where these are more than a factor 1.5 apart or others used the machine.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ TITLE = "A frozen block, a head's loss and its gradients"
 CHUNK = 1024
 CHECKED = 20_000
 """Rows on which the gradient is compared."""
-TRIES = 3
-"""Processes started for a peer until one has quartiles within 15 %; the last one counts."""
+QUIET, TRIES = 0.15, 4
+"""Cores that others may use meanwhile, twice that at most, and processes started for a peer until it is so."""
 
 
 def inputs(n: int, tokens: int, k: int, d: int, c: int) -> tuple[Tensor, Tensor, FrozenBlock, Tensor, Tensor]:
@@ -126,6 +126,13 @@ def held() -> dict[str, float]:
     return {name: int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")}
 
 
+def cores_busy() -> float:
+    """Seconds that all cores together have spent at work, for anyone, since the machine started."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def seconds(run: Callable[[], object]) -> float:
     began = time.perf_counter()
     run()
@@ -144,27 +151,28 @@ def measure(peer: str, shape: str, repeats: int) -> dict[str, Any]:
         file.write("5")  # the peak starts again from here
     before = held()["VmRSS"]
     times: dict[int, list[float]] = {}
+    began, busy, own = time.perf_counter(), cores_busy(), time.process_time()
     for threads in range(1, (os.cpu_count() or 1) + 1):
         torch.set_num_threads(threads)
         times[threads] = [seconds(lambda: run(*given)) for _ in range(2 if large else repeats)]
+    others = (cores_busy() - busy - (time.process_time() - own)) / (time.perf_counter() - began)
     extra = held()["VmHWM"] - before
     threads = min(times, key=lambda t: statistics.median(times[t]))
     torch.set_num_threads(threads)
     part = (given[0][:CHECKED], given[1][:CHECKED], *given[2:])
     right = exact(*part)
     error = float((run(*part).double() - right).norm() / right.norm())
-    return {"threads": threads, "seconds": times[threads], "extra_mib": extra, "error": error}
+    return {"threads": threads, "seconds": times[threads], "extra_mib": extra, "error": error, "others": others}
 
 
 def fresh(command: list[str]) -> dict[str, Any]:
-    """What a child process measures; started again while its times are apart."""
+    """What a child process measures; started again while others use the machine."""
     for _ in range(TRIES):
         with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
             subprocess.run(command, stdout=file, check=True)
             file.seek(0)
             found: dict[str, Any] = json.loads(file.read().splitlines()[-1])
-        low, _, high = statistics.quantiles(found["seconds"], n=4)
-        if high < 1.15 * low:
+        if found["others"] < QUIET:
             break
     return found
 
@@ -178,7 +186,7 @@ def table(measured: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                 continue
             low, middle, high = statistics.quantiles(found["seconds"], n=4)
             rival = measured.get(f"{shape}: eager")
-            noisy = high > 1.5 * low
+            noisy = high > 1.5 * low or found["others"] > 2 * QUIET
             rows.append(
                 {
                     "shape": " x ".join(str(size[k]) for k in ("n", "tokens", "k", "d", "c") if size[k]),
