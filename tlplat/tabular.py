@@ -46,9 +46,10 @@ def table_of(inputs: Inputs) -> Table:
 
 
 class TabularNet(Backbone):
-    """Linear layers with layer norm and ReLU: a multi-layer perceptron over an encoded table.
+    """Linear layers with ReLU: a multi-layer perceptron over an encoded table.
 
-    A domain registers a subclass under a name of its own. Layer norm and not batch norm: target batches are small.
+    A domain registers a subclass under a name of its own. No normalisation between layers: the encoder standardises,
+    target batches are small, and units stay apart, so that they can be copied (Net2Net) and pruned.
 
     Args:
         inputs: numbers a row, the encoder's width. widths: of the layers. dropout: after each.
@@ -81,4 +82,4 @@ class TabularNet(Backbone):
 
 
 def _layer(inputs: int, width: int, dropout: float) -> nn.Module:
-    return nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(dropout))
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout))
