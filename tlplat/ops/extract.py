@@ -30,8 +30,8 @@ def frozen_softmax_head_loss(
     """:func:`softmax_head_loss` of ``z = pool(norm(activation(x @ P.T + c)))``, chunk by chunk.
 
     Neither z (n, d) nor the logits (n, C) are ever held: a row costs some 20 bytes, for its label and what it counts.
-    Differentiable in weight and bias; x and the block are frozen and get no gradient. The gradients of a reduced loss come with the loss, in one
-    pass over x; without reduction, and in plain torch, the features are computed again for them.
+    Differentiable in weight and bias; x and the block are frozen and get no gradient. The gradients of a reduced loss
+    come with the loss, in one pass over x; without reduction, and in plain torch, features are computed again for them.
 
     Args:
         x: (n, k), or (n, tokens, k) where the block pools; float32, float64, bfloat16 or float16, any strides.
