@@ -1,3 +1,3 @@
-"""These packages are a stranger's."""
+"""These packages are a stranger's: tests/test_third_party.py builds, installs, tests, runs and removes them."""
 
 collect_ignore_glob = ["tlplat-*"]
