@@ -302,7 +302,7 @@ def test_eight_processes_fill_each_key_once(tmp_path):
     workers = [context.Process(target=reader, args=(tmp_path, keys, barrier, results)) for _ in range(8)]
     for worker in workers:
         worker.start()
-    answers = [results.get(timeout=120) for _ in workers]
+    answers = [results.get(timeout=200) for _ in workers]
     for worker in workers:
         worker.join(30)
         assert worker.exitcode == 0

@@ -37,7 +37,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(links, cache):
 
 def fetching(cache, barrier, results):
     notes = Notes()
-    barrier.wait(60)
+    barrier.wait(150)
     found = fetch_all([GENOME, LABELS], cache, report=notes)
     results.put(([sha(p.read_bytes()) for p in found], len(notes.tasks)))
 
@@ -50,7 +50,7 @@ def test_eight_processes_download_once(links, cache):
     workers = [context.Process(target=fetching, args=(cache, barrier, results)) for _ in range(8)]
     for worker in workers:
         worker.start()
-    answers = [results.get(timeout=120) for _ in workers]
+    answers = [results.get(timeout=200) for _ in workers]
     for worker in workers:
         worker.join(30)
         assert worker.exitcode == 0

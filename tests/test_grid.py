@@ -30,10 +30,10 @@ from tlplat.trial import Bench, Rows, Trivial
 
 STEPS = 8
 UNFIT = {
-    "labels": set(),
-    **{kind: {"prototype", "self_training"} for kind in varied.KINDS if kind != "labels"},
+    "labels": {"pulled_probe"},
+    **{kind: {"prototype", "pulled_probe", "self_training"} for kind in varied.KINDS if kind != "labels"},
 }
-"""Strategies that need what a task of the kind does not offer: probabilities of labels."""
+"""Strategies that need what a task of the kind does not offer: probabilities of labels, a head to be pulled to."""
 
 
 @pytest.fixture(autouse=True)

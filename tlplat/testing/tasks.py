@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tlplat.config import RunConfig
 from tlplat.data.examples import Examples
-from tlplat.domain import TargetTask
+from tlplat.domain import Baseline, TargetTask
 from tlplat.errors import DataError
 from tlplat.modelio import load_model, save_model
 from tlplat.progress import Reporter
@@ -248,6 +248,9 @@ def domain_of(task: Task, targets: Targets) -> type[toy.Toy]:
             plain = super().target(options, data, source, context)
             pool, test = rows_of(targets, 300, 3, 0.3), rows_of(targets, 400, 4, 0.3)
             return dataclasses.replace(plain, task=task, pool=pool, test=test, unlabeled=pool.inputs)
+
+        def baselines(self, target: TargetTask) -> Sequence[Baseline]:
+            return super().baselines(target) if task.info().labels else ()
 
     return Problem
 
