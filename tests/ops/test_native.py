@@ -197,9 +197,10 @@ def test_works_before_and_after_fork() -> None:
 
 def test_ctrl_c_stops_a_long_fit() -> None:
     script = (
+        # a job in the background inherits that SIGINT is ignored
         "import _thread, signal, threading, torch\n"
         "from tlplat.ops import fit_softmax_heads\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits that it is ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "z = torch.randn(4000, 64); y = torch.randint(0, 5, (4000,))\n"
         "threading.Timer(1, _thread.interrupt_main).start()\n"
         "try: fit_softmax_heads(z, y, 5, solver='sgd', max_iter=10**7, impl='native')\n"
