@@ -88,5 +88,5 @@ def test_output_that_is_lost_at_the_last_flush_is_an_error(monkeypatch, capfd):
 
     monkeypatch.setattr(sys, "stdout", Full())
     monkeypatch.setattr(entry, "_drop_stdout", lambda: None)
-    assert entry.main(["domains", "--json"]) == 6
+    assert entry.main(["strategies", "--json"]) == 6
     assert capfd.readouterr().err.startswith("tlplat: error [TL-IO-ENOSPC]: No space left")
