@@ -46,6 +46,8 @@ def problem(n: int, d: int, c: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def main() -> None:
+    if not torch.cuda.is_available():
+        raise SystemExit("this bench needs a CUDA device, and torch sees none")
     rows: list[dict[str, str]] = []
 
     def add(what: str, shape: str, work: Callable[[], object], per: int = 1) -> None:

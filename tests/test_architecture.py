@@ -17,6 +17,7 @@ LAYERS = [
     {
         "data.examples",
         "data.columns",
+        "data.tables",
         "data.order",
         "data.__init__",
         "plan",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -202,3 +203,14 @@ def test_the_rule_sees_what_it_should():
     assert PLACES.search("see " + "/work" + "/main")
     assert PLACES.search('"' + "/root" + '/x"')
     assert not PLACES.search("framework/main, a/work/b")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda p: p.stem)
+def test_benches_import_what_is_there(path):
+    """No suite runs a bench, so a name of tlplat's that was renamed would be missed until somebody wants a figure."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "tlplat":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                assert found, f"{path.name} imports {alias.name} from {node.module}"

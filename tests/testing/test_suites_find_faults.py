@@ -83,7 +83,7 @@ FAULTS = {
         planned("TransferPlan(phases=(Phase(('*',), 0.0),))"),
         "test_trains_something_and_leaves_what_is_frozen",
     ),
-    "learns nothing": (
+    "learns the opposite": (
         planned(ACTS, "Act.on_batch = lambda self, batch, targets, generator: (batch, (targets + 1) % 2)"),
         "test_is_better_than_chance",
     ),

@@ -7,6 +7,7 @@ with the model, and encodes every later table: a category that it never saw, or 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
@@ -53,9 +54,9 @@ class Column:
     def fit(cls, name: str, values: np.ndarray) -> Column:
         """From the values (n,) of the rows that a model is trained on."""
         if values.dtype == object:
-            present = [str(v) for v in values if v is not None]
-            counted = sorted(set(present), key=lambda v: (-present.count(v), v))
-            return cls(name, "categorical", len(present) < len(values), categories=tuple(counted[:MOST_CATEGORIES]))
+            counts = Counter(str(v) for v in values if v is not None)
+            frequent = sorted(counts, key=lambda v: (-counts[v], v))[:MOST_CATEGORIES]
+            return cls(name, "categorical", counts.total() < len(values), categories=tuple(frequent))
         numbers = values[np.isfinite(values)]
         missing = len(numbers) < len(values)
         if not len(numbers):

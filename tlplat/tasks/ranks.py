@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,15 +44,15 @@ def hits(targets: np.ndarray, predictions: np.ndarray, depth: int | None = None)
 
 
 @dataclass(frozen=True)
-class OverQueries:
+class OverQueries(ABC):
     """Mean over the rows that have another of their kind to find; the bootstrap draws queries, not what is searched."""
 
     name: str
     higher_is_better: bool = True
 
+    @abstractmethod
     def rows(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         """(n,) score of each query; NaN where there is nothing to find."""
-        raise NotImplementedError
 
     def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         scores = self.rows(targets, predictions)

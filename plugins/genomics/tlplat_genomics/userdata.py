@@ -61,7 +61,8 @@ def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) 
     Raises:
         UsageError TL-USAGE: nothing says where labels are. DataError TL-DATA-LABEL-MISSING: rows without.
     """
-    if data.labels_from is None and data.target is None and format_of(path, limits) != "table":
+    unsaid = data.labels_from is None and data.target is None
+    if unsaid and path.exists() and format_of(path, limits) != "table":
         raise UsageError(
             "TL-USAGE",
             f"{path} holds sequences, and nothing says where their labels are",

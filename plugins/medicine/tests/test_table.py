@@ -29,7 +29,7 @@ def test_ids_stay_text(patients):
         ("x,Jane Canary,1,<=20,2,3,40,100,1", "TL-DATA-TYPE", "row 2, column age"),
         ("x,-3,1,<=20,2,3,40,100,1", "TL-DATA-RANGE", "row 2, column age"),
         ("x,212,1,<=20,2,3,40,100,1", "TL-DATA-RANGE", "row 2, column age"),
-        ("x,61,1,<=20,2,3,40", "TL-DATA-CSV", "row 2"),
+        ("x,61,1,<=20,2,3,40", "TL-DATA-CSV", "line 3"),
         ('x,"Jane Canary,1', "TL-DATA-CSV", "patients.csv"),
     ],
 )

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlplat.data.tables import read_table
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
 from tlplat_vision.images import SUFFIXES
 from tlplat_vision.parquet import read_parquet
-from tlplat_vision.table import need_column, read_table
+from tlplat_vision.table import need_column
 
 JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation"})

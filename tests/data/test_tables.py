@@ -1,0 +1,52 @@
+"""Tables as dictionaries: what is read, and what is refused by its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from tlplat.data.tables import need_column, read_table
+from tlplat.errors import DataError
+
+
+@pytest.fixture
+def read(tmp_path):
+    def make(content: str | bytes, name: str = "t.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return list(read_table(path))
+
+    return make
+
+
+def test_rows_by_column_with_their_lines(read):
+    assert read("\ufeffa, b\n1, x\n\n2,y\n") == [(2, {"a": "1", "b": "x"}), (4, {"a": "2", "b": "y"})]
+    assert read("a\tb\n1\tx,y\n", "t.tsv") == [(2, {"a": "1", "b": "x,y"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "place"),
+    [
+        ("a,b\nCanary\n", "TL-DATA-CSV", "line 2"),
+        ("a,a\n1,2\n", "TL-DATA-CSV", "line 1"),
+        ("a,b\n", "TL-DATA-CSV", "0 rows"),
+        ('a,b\n"Canary\n,2\n3,4\n', "TL-DATA-CSV", "t.csv"),
+        (b"a,b\n\xff,2\n", "TL-DATA-ENCODING", "0xff"),
+    ],
+)
+def test_bad_tables_are_placed_and_their_values_not_shown(read, content, code, place):
+    with pytest.raises(DataError) as error:
+        read(content)
+    said = error.value.render()
+    assert code in said
+    assert place in said
+    assert "Canary" not in said
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(DataError, match="TL-DATA-READ"):
+        list(read_table(tmp_path / "none.csv"))
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
+    with pytest.raises(DataError, match=r"TL-DATA-COLUMN[\s\S]*did you mean 'label'[\s\S]*--target"):
+        need_column({"label": "x", "text": "y"}, "labell", tmp_path / "t.csv", "--target for labels")
