@@ -2,7 +2,8 @@
 
     python bench/kernel_times_cuda.py
 
-Read off torch's profiler after two calls that are not counted; what the host does between kernels is not in it.
+Read off torch's profiler after two calls that are not counted; what the host does between kernels is not in it. The
+two kernels of a step begin early and wait inside for each other: their times overlap and add up to more than a step.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def main() -> None:
             lambda z=z, y=y, c=c: fit_softmax_heads(z, y, c, weight_decay=0.01, max_iter=20),
         )
     about = machine() | {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda}
+    about["note"] = "the two kernels of a step begin early and wait inside for each other: their times overlap"
     publish(
         "kernel_times_cuda",
         "Microseconds of each kernel",

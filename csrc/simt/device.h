@@ -41,6 +41,19 @@ TLPLAT_DEVICE void copy_async(void* to, const void* from, int valid) {
 TLPLAT_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N>
 TLPLAT_DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+// In a kernel that may begin before the one ahead of it has ended (Start::kEarly): waits for that end. What the one ahead
+// writes may be read, and what it reads may be written, only after.
+TLPLAT_DEVICE void after_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// Lets the next kernel begin, once all blocks said so or ended.
+TLPLAT_DEVICE void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 TLPLAT_DEVICE float exp_of(float x) { return expf(x); }
 TLPLAT_DEVICE double exp_of(double x) { return exp(x); }
 TLPLAT_DEVICE float log_of(float x) { return logf(x); }
@@ -98,6 +111,9 @@ void copy_async(void* to, const void* from, int valid) {
 inline void copy_async_commit() {}
 template <int N>
 void copy_async_wait() {}
+// Launches follow each other here: that a wait is missing, only a GPU can tell.
+inline void after_previous() {}
+inline void let_next_begin() {}
 inline float exp_of(float x) { return std::exp(x); }
 inline double exp_of(double x) { return std::exp(x); }
 inline float log_of(float x) { return std::log(x); }

@@ -33,7 +33,7 @@ struct ShimBackend {
   Limits limits() const { return fit_limits(); }
 
   template <class Kernel, class Args>
-  void launch(Grid grid, int threads, const Args& args) {
+  void launch(Grid grid, int threads, const Args& args, tlplat::gpu::Start = tlplat::gpu::Start::kAfter) {
     if (threads > Kernel::kMaxThreads) throw simt::Fault("more threads than the kernel allows");
     simt::launch({int(grid.x), int(grid.y), int(grid.z)}, threads, size_t(Kernel::shared_bytes(args)),
                  [&](unsigned char* shared) { Kernel::run(args, shared); });

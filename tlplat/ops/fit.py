@@ -98,7 +98,7 @@ def fit_softmax_heads(
     checks.same_device(
         z=z, y=y, sample_weight=sample_weight, validation_weight=validation_weight, class_weight=class_weight
     )
-    checks.label_range(y, num_classes, ignore_index)
+    checks.once(y, (num_classes, ignore_index), lambda: checks.label_range(y, num_classes, ignore_index))
     if class_weight is not None:
         checks.shape("class_weight", class_weight, (num_classes,))
         checks.weights("class_weight", class_weight)
@@ -185,6 +185,13 @@ def _reference(p: HeadProblem) -> HeadsFit:
 
 
 def _refuse_empty_heads(p: HeadProblem) -> None:
+    if p.sample_weight is None and p.row_loss.class_weight is None:
+        checks.once(p.y, ("heads", p.row_loss.ignore_index), lambda: _refuse_heads_without_rows(p))
+    else:
+        _refuse_heads_without_rows(p)
+
+
+def _refuse_heads_without_rows(p: HeadProblem) -> None:
     mass = p.row_loss.targets(p.y, p.num_classes, p.compute)[3]
     totals = mass.sum().reshape(1) if p.sample_weight is None else p.sample_weight.to(p.compute) @ mass
     empty = torch.nonzero(totals <= 0).flatten().tolist()

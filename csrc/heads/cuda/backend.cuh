@@ -53,19 +53,22 @@ class StreamBackend {
  public:
   using Scope = DeviceScope;
 
-  StreamBackend(int device, cudaStream_t stream) : device_(device), stream_(stream) {}
+  StreamBackend(int device, cudaStream_t stream) : device_(device), stream_(stream) {
+    int major = 0;
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_), "the device cannot be asked");
+    if (major < 8) throw std::runtime_error("the GPU's compute capability is below 8.0");
+    early_ = major >= 9;
+  }
 
   Limits limits() const {
-    int sms = 0, shared = 0, major = 0;
-    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_), "the device cannot be asked");
+    int sms = 0, shared = 0;
     check(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device_), "the device cannot be asked");
     check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_), "the device cannot be asked");
-    if (major < 8) throw std::runtime_error("the GPU's compute capability is below 8.0");
     return {sms, shared, false, int64_t(8) << 20};
   }
 
   template <class Kernel, class Args>
-  void launch(Grid grid, int threads, const Args& args);
+  void launch(Grid grid, int threads, const Args& args, Start start = Start::kAfter);
 
   void upload(void* to, const void* from, size_t bytes) { move(to, from, bytes, cudaMemcpyHostToDevice); }
   void copy(void* to, const void* from, int64_t bytes) { move(to, from, size_t(bytes), cudaMemcpyDeviceToDevice); }
@@ -82,17 +85,24 @@ class StreamBackend {
   }
   int device_;
   cudaStream_t stream_;
+  bool early_ = false;  // whether the device lets a launch begin early
 };
 
 // Not inside the class, where it would be inline: then `extern template` would compile the kernels all the same.
 template <class Kernel, class Args>
-void StreamBackend::launch(Grid grid, int threads, const Args& args) {
+void StreamBackend::launch(Grid grid, int threads, const Args& args, Start start) {
   const int64_t shared = Kernel::shared_bytes(args);
   auto* kernel = entry<Kernel, Args>;
   if (shared > (48 << 10))
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)), "shared memory");
-  kernel<<<dim3(unsigned(grid.x), unsigned(grid.y), unsigned(grid.z)), threads, size_t(shared), stream_>>>(args);
-  check(cudaGetLastError(), "a launch");
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t how{};
+  how.gridDim = dim3(unsigned(grid.x), unsigned(grid.y), unsigned(grid.z)), how.blockDim = dim3(unsigned(threads));
+  how.dynamicSmemBytes = size_t(shared), how.stream = stream_;
+  how.attrs = &early, how.numAttrs = start == Start::kEarly && early_ ? 1 : 0;
+  check(cudaLaunchKernelEx(&how, kernel, args), "a launch");
 }
 
 // On a stream of its own, which can be captured, after what the caller's stream holds.

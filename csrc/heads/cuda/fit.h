@@ -171,14 +171,15 @@ class HeadsFit final : public Fit {
     rows.order = order_;
     for (int64_t i = 0; i < batches_; ++i) {
       rows.begin = i * p_.batch_size, rows.end = std::min(rows.begin + p_.batch_size, p_.n);
-      passes_.run(backend_, rows, w_, bias_, done_, true, nullptr, static_cast<T*>(nullptr));
+      // Orders, labels and rows stay as they are during an epoch: a pass fetches them while the step ahead of it runs.
+      passes_.run(backend_, rows, w_, bias_, done_, true, nullptr, static_cast<T*>(nullptr), i ? Start::kEarly : Start::kAfter);
       const int parts = passes_.parts(rows.end - rows.begin);
       const FoldPlan folding = plan(parts);
       const StepArgs<T> p{passes_.partial(), passes_.sums(), parts, int32_t(p_.classes), int32_t(p_.heads), folding.lanes,
                           p_.solver == TLPLAT_ADAMW, p_.cosine, p_.d, i, batches_, p_.max_iter, turn_, done_, decay_, rate_,
                           p_.momentum, p_.beta1, p_.beta2, p_.eps, w_, bias_, first_, second_, first_b_, second_b_, spent_,
                           int32_t(most_blocks())};
-      backend_.template launch<StepKernel<T>>({folding.blocks, p_.heads, 1}, kFoldThreads, p);
+      backend_.template launch<StepKernel<T>>({folding.blocks, p_.heads, 1}, kFoldThreads, p, Start::kEarly);
     }
     if (held_.weight) passes_.run(backend_, held_, w_, bias_, done_, false, nullptr, static_cast<T*>(nullptr));
     const EpochArgs<T> p{held_.weight ? passes_.sums() : nullptr, passes_.parts(p_.n), int32_t(p_.classes), int32_t(p_.heads),

@@ -5,7 +5,7 @@
 namespace tlplat {
 namespace gpu {
 
-#define TLPLAT_DEFINE(Kernel, Args) template void StreamBackend::launch<Kernel, Args>(Grid, int, const Args&);
+#define TLPLAT_DEFINE(Kernel, Args) template void StreamBackend::launch<Kernel, Args>(Grid, int, const Args&, Start);
 TLPLAT_HEADS_KERNELS(TLPLAT_DEFINE)
 
 }  // namespace gpu

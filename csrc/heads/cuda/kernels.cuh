@@ -33,7 +33,7 @@ using Pass8x4 = PassKernel<8, 4, 1>;
 using Pass13x3 = PassKernel<13, 3, 1>;
 
 #if !defined(TLPLAT_KERNELS_HERE)
-#define TLPLAT_DECLARE(Kernel, Args) extern template void StreamBackend::launch<Kernel, Args>(Grid, int, const Args&);
+#define TLPLAT_DECLARE(Kernel, Args) extern template void StreamBackend::launch<Kernel, Args>(Grid, int, const Args&, Start);
 TLPLAT_HEADS_KERNELS(TLPLAT_DECLARE)
 #endif
 

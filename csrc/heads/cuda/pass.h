@@ -75,7 +75,8 @@ struct PassKernel {
     const int first = pack.first, heads = pack.heads, group = pack.order, columns = heads * p.classes;
     bool idle = p.done != nullptr;
     for (int h = 0; idle && h < heads; ++h) idle = p.done[first + h];
-    if (idle) return;
+    let_next_begin();
+    if (idle) return after_previous();
     const PassLayout at = layout(p);
     int64_t* index = reinterpret_cast<int64_t*>(shared);             // (2, rows): of this tile and the next; -1: no row
     float* weights = reinterpret_cast<float*>(index + 2 * kPassRows);  // (columns, ld)
@@ -88,7 +89,6 @@ struct PassKernel {
     const bool narrow = is_narrow(p.rows);
     uint16_t* raw = reinterpret_cast<uint16_t*>(stages + at.stage);
 
-    load_weights(p, first, columns, at, weights);
     for (int i = tid(); i < 2 * at.delta; i += threads()) delta[i] = 0;
     const int64_t count = p.rows.end - p.rows.begin, tiles = (count + kPassRows - 1) / kPassRows;
     if (tid() < kPassRows) {
@@ -98,6 +98,8 @@ struct PassKernel {
     }
     TLPLAT_SYNC(pass_begin);
     fetch(p.rows, index, at, narrow, narrow ? reinterpret_cast<void*>(raw) : stages);
+    after_previous();  // the rows do not depend on the step before, the weights do
+    load_weights(p, first, columns, at, weights);
     copy_async_commit();
 
     FragmentC acc[MT][NT] = {};

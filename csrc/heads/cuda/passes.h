@@ -17,6 +17,9 @@ struct Grid {
   int64_t x = 1, y = 1, z = 1;
 };
 
+// Whether a launch waits for the end of the one ahead, or may begin before and waits inside (after_previous).
+enum class Start { kAfter, kEarly };
+
 struct Limits {
   int sms = 1;               // multiprocessors
   int64_t shared = 48 << 10;  // bytes of shared memory that a block may ask for
@@ -98,9 +101,9 @@ class Passes {
 
   template <class Backend>
   void run(Backend& backend, Rows<T> rows, const T* w, const T* bias, const uint8_t* done, bool backward, T* row_loss,
-           T* probability) {
+           T* probability, Start start = Start::kAfter) {
     rows.aligned = can_read_four(rows), rows.classes = int32_t(classes_);
-    if (small_) return run_small(backend, rows, w, bias, done, backward, row_loss, probability);
+    if (small_) return run_small(backend, rows, w, bias, done, backward, row_loss, probability, start);
     if constexpr (sizeof(T) == 4)
       if (tensor()) return run_large<TensorTile>(backend, rows, w, bias, backward, row_loss, probability);
     run_large<ScalarTile<T>>(backend, rows, w, bias, backward, row_loss, probability);
@@ -160,13 +163,13 @@ class Passes {
 
   template <class Backend>
   void run_small(Backend& backend, const Rows<T>& rows, const T* w, const T* bias, const uint8_t* done, bool backward,
-                 T* row_loss, T* probability) {
+                 T* row_loss, T* probability, Start start) {
     if constexpr (sizeof(T) == 4) {
       const PassArgs<T> p{rows, w, bias, int32_t(classes_), int32_t(heads_), table(), done,
                           backward ? partial_ : nullptr, probability ? nullptr : sums_, row_loss, probability, int32_t(pack_)};
       const Grid grid{parts(rows.end - rows.begin), int64_t(packs_.size()), 1};
       choose_variant(pack_ * classes_, d_, [&]<int NT, int MT, int B>(Variant<NT, MT, B>) {
-        backend.template launch<PassKernel<NT, MT, B>>(grid, PassKernel<NT, MT, B>::kMaxThreads, p);
+        backend.template launch<PassKernel<NT, MT, B>>(grid, PassKernel<NT, MT, B>::kMaxThreads, p, start);
       });
     }
   }

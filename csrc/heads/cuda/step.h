@@ -28,6 +28,8 @@ struct StepKernel {
   static int64_t shared_bytes(const StepArgs<T>&) { return 33 * 8 + kFoldThreads * int64_t(sizeof(T)); }
 
   static TLPLAT_DEVICE void run(const StepArgs<T>& p, unsigned char* shared) {
+    after_previous();
+    let_next_begin();
     const int head = block_y();
     if (p.done[head]) return;
     double* scratch = reinterpret_cast<double*>(shared);

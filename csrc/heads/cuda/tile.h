@@ -117,10 +117,10 @@ TLPLAT_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b) {
 // cut off, not rounded, so that a step's is added up here.
 struct TensorTile {
   using Value = float;
-  static constexpr int kSize = 128, kThreads = 512, kPlanes = 2;
-  FragmentC acc[2][4] = {};
+  static constexpr int kSize = 128, kThreads = 512, kPlanes = 2, kM = 1024 / kThreads;  // kM: tiles of 16 of a warp
+  FragmentC acc[kM][4] = {};
 
-  static TLPLAT_DEVICE int first_m() { return tid() / 128 * 32; }
+  static TLPLAT_DEVICE int first_m() { return tid() / 128 * 16 * kM; }
   static TLPLAT_DEVICE int first_n() { return tid() / 32 % 4 * 32; }
 
   static TLPLAT_DEVICE void store(float* to, int plane, const float (&from)[4]) {
@@ -135,12 +135,12 @@ struct TensorTile {
   TLPLAT_DEVICE void multiply(const float* a, const float* b, int plane) {
     const int g = tid() % 32 / 4, t = tid() % 4;
     const float *x = a + (first_m() + g) * SM + t * SK, *y = b + (first_n() + g) * SM + t * SK;
-    FragmentC c[2][4] = {};
+    FragmentC c[kM][4] = {};
     TLPLAT_UNROLL
     for (int k = 0; k < kDepth; k += 8) {
-      FragmentA high[2], low[2];
+      FragmentA high[kM], low[kM];
       TLPLAT_UNROLL
-      for (int i = 0; i < 2; ++i)
+      for (int i = 0; i < kM; ++i)
         TLPLAT_UNROLL
         for (int e = 0; e < 4; ++e) {
           const float* from = x + (i * 16 + e % 2 * 8) * SM + (k + e / 2 * 4) * SK;
@@ -151,15 +151,15 @@ struct TensorTile {
         const float *near = y + j * 8 * SM + k * SK, *far = near + 4 * SK;
         const FragmentB top{{near[0], far[0]}}, rest{{near[plane], far[plane]}};
         TLPLAT_UNROLL
-        for (int i = 0; i < 2; ++i) mma(c[i][j], low[i], top);
+        for (int i = 0; i < kM; ++i) mma(c[i][j], low[i], top);
         TLPLAT_UNROLL
-        for (int i = 0; i < 2; ++i) mma(c[i][j], high[i], rest);
+        for (int i = 0; i < kM; ++i) mma(c[i][j], high[i], rest);
         TLPLAT_UNROLL
-        for (int i = 0; i < 2; ++i) mma(c[i][j], high[i], top);
+        for (int i = 0; i < kM; ++i) mma(c[i][j], high[i], top);
       }
     }
     TLPLAT_UNROLL
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < kM; ++i)
       TLPLAT_UNROLL
       for (int j = 0; j < 4; ++j)
         TLPLAT_UNROLL
@@ -170,7 +170,7 @@ struct TensorTile {
   TLPLAT_DEVICE void each(F f) const {
     const int g = tid() % 32 / 4, t = tid() % 4;
     TLPLAT_UNROLL
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < kM; ++i)
       TLPLAT_UNROLL
       for (int j = 0; j < 4; ++j)
         TLPLAT_UNROLL
