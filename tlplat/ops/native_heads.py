@@ -42,7 +42,9 @@ def loss(
     if torch.compiler.is_compiling():
         return _ops().softmax_head_loss(*arguments)[0]  # type: ignore[no-any-return]
     try:
-        return _Loss.apply(*arguments) if need_grad else _ops().softmax_head_loss(*arguments)[0]  # type: ignore[no-any-return]
+        if need_grad:
+            return _Loss.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+        return _ops().softmax_head_loss(*arguments)[0]  # type: ignore[no-any-return]
     except RuntimeError as error:
         as_python(error)
         raise
