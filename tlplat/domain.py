@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Examples, Inputs
 from tlplat.model import Backbone, SourceModel
+from tlplat.pieces import Explainer
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 
@@ -202,6 +203,14 @@ class Domain(ABC):
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         """Rows of a file for ``predict``: ids and inputs, in the file's order."""
 
+    def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
+        """How encoded rows fall into pieces that people know, for ``tlplat explain``; default: nothing is known.
+
+        Rows of a table are :class:`tlplat.pieces.Columns`. Where ``backbone`` may be another than the domain's own (an
+        edit put a network beside it), let :meth:`Explainer.way` fall back to occlusion.
+        """
+        return None
+
     def assets(self) -> Sequence[Asset]:
         """Files that the demo fetches."""
         return ()
@@ -214,6 +223,7 @@ __all__ = [
     "Domain",
     "DomainContext",
     "DomainOptions",
+    "Explainer",
     "SourceInfo",
     "TargetTask",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tlplat.data.columns import Table, TableEncoder
 from tlplat.data.examples import Batch, Inputs, TensorInputs, tensor_digest
 from tlplat.model import Backbone
+from tlplat.pieces import Columns
 
 
 class TableInputs(TensorInputs):
@@ -43,6 +44,25 @@ def table_of(inputs: Inputs) -> Table:
     if not isinstance(inputs, TableInputs):
         raise TypeError(f"rows of a table are needed, not {type(inputs).__name__}")
     return inputs.table
+
+
+def columns_of(encoder: TableEncoder) -> Columns:
+    """How rows that ``encoder`` encodes fall into its columns, all numbers of one column together.
+
+    The row that says nothing has each number at the mean of the rows that the encoder was fitted on, and of each
+    categorical column every category to the same part.
+    """
+    owners, baseline = [], []
+    for i, column in enumerate(encoder.columns):
+        owners += [i] * column.width
+        numbers = [0.0] if column.kind == "numeric" else [1 / len(column.categories)] * len(column.categories)
+        baseline += numbers + [0.0] * column.missing
+    return Columns(
+        [c.name for c in encoder.columns],
+        torch.tensor(owners, dtype=torch.int64),
+        torch.tensor(baseline, dtype=torch.float32),
+        "a row of mean numbers with every category equally likely",
+    )
 
 
 class TabularNet(Backbone):

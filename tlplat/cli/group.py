@@ -15,6 +15,7 @@ COMMANDS = {
     "resume": "Go on with an interrupted run.",
     "predict": "Predict new rows with a run's model.",
     "report": "Show the report of a run.",
+    "explain": "Show what a run's model looks at.",
     "pretrain": "Train a source model on your data, to keep and to hand on.",
     "rank": "Rank the source models for your data, without a run.",
     "domains": "List domains, or describe one.",

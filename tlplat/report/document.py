@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from tlplat.report.fields import Count, Family, Inside, Interval, Number, Part
-from tlplat.report.parts import ChartPart, TablePart
+from tlplat.report.parts import ChartPart, ExplanationPart, TablePart
 from tlplat.report.plain import plain
 from tlplat.report.searched import SearchPart
 
@@ -258,6 +258,7 @@ class Report(Part):
     level: float = 0.95
     details: dict[str, DetailPart] = Field(default_factory=dict)
     label_curve: tuple[LabelCurvePoint, ...] = ()
+    explanation: ExplanationPart | None = None
     data_card: dict[str, JsonValue] = Field(default_factory=dict)
     source_card: dict[str, JsonValue] = Field(default_factory=dict)
     run: RunPart = RunPart()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
 
@@ -27,9 +28,17 @@ def _inside(value: str) -> str:
     return value
 
 
+def _png(value: str) -> str:
+    """A picture is part of the page, and nothing but a picture."""
+    if not re.fullmatch(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}", value):
+        raise ValueError("a picture is a PNG as a data URI")
+    return value
+
+
 Number = Annotated[float | None, BeforeValidator(_finite)]
 Interval = Annotated[tuple[Number, Number], AfterValidator(_ordered)]
 Inside = Annotated[str, AfterValidator(_inside)]
+Picture = Annotated[str, AfterValidator(_png)]
 Family = Literal["parameter", "feature", "structural", "baseline"]
 Count = Annotated[int, Field(ge=0)]
 

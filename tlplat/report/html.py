@@ -13,7 +13,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tlplat.report import asked, curves, findings, searched, views, words
+from tlplat.report import asked, curves, explained, findings, searched, views, words
 from tlplat.report.document import CandidatePart, DetailPart, Report, by_key, ranked
 from tlplat.report.plain import printable
 
@@ -50,6 +50,12 @@ def render(report: Report) -> str:
         trade=[f for f in figures if f is not None],
         closer=[f for f in (views.roc(report), views.calibration(report), *asked.asked(report)) if f is not None],
         confusions=[c for k, d in report.details.items() if (c := confusion(k, d, report)) is not None],
+        pictures=explained.pictures(report),
+        positions=explained.positions(report),
+        important=explained.important(report),
+        permuted=explained.permuted(report),
+        depths=explained.depths(report),
+        rows_shown=explained.rows(report),
         searched=[searched.lines(report.search, i, higher) for i in range(len(report.search.rounds))],
         seeds=max((len(c.seeds) for c in report.candidates), default=0),
     )

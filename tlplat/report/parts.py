@@ -1,10 +1,12 @@
-"""Charts and tables that a task asks the report for, as data: what they show, not how they look."""
+"""Charts, tables and explanations that the report shows, as data: what they say, not how they look."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from tlplat.report.fields import Interval, Number, Part
+from pydantic import JsonValue
+
+from tlplat.report.fields import Count, Interval, Number, Part, Picture
 
 
 class SeriesPart(Part):
@@ -41,3 +43,82 @@ class TablePart(Part):
     columns: tuple[str, ...]
     rows: tuple[tuple[float | int | str | None, ...], ...]
     caption: str = ""
+
+
+class PlacePart(Part):
+    """A place or a text and how much it matters; ``spread``: deviation over shuffles; ``rows``: how many hold it."""
+
+    name: str
+    value: Number
+    spread: Number = None
+    rows: Count | None = None
+
+
+class PiecePart(Part):
+    """One piece of a row, where it is, and what it adds to the decision."""
+
+    text: str
+    place: str = ""
+    value: Number
+
+
+class ExplainedRowPart(Part):
+    """A row taken apart. ``decision``, ``neutral``: of the row, and of one that says nothing."""
+
+    id: str
+    prediction: JsonValue = None
+    target: JsonValue = None
+    decision: Number
+    neutral: Number = None
+    pieces: tuple[PiecePart, ...] = ()
+    picture: Picture | None = None
+
+
+class DepthPart(Part):
+    """A block: the metric of a linear head on its features, and how far its weights moved, as a share of their size."""
+
+    name: str
+    source: Number = None
+    adapted: Number = None
+    untrained: Number = None
+    moved: Number = None
+
+
+class DepthsPart(Part):
+    """All blocks.
+
+    Attributes:
+        guess: the metric of one prediction for all rows.
+        kept: of what the adapted model's last block holds above it, the share that the source's held.
+    """
+
+    blocks: tuple[DepthPart, ...]
+    rows: Count
+    guess: Number = None
+    kept: Number = None
+
+
+class ExplanationPart(Part):
+    """What the model looks at. Fields of attributions are missing where the domain names no pieces.
+
+    Attributes:
+        unit: one piece in a word. by: whether ``importance`` goes by place or by text. look: how rows are shown.
+        method, against, decision: in words. rows: behind ``importance``.
+        gap: largest error of a row's sum, as a share of the sum of sizes; None where attributions do not add up.
+        picture: the mean of all rows, as a data URI.
+    """
+
+    unit: str = ""
+    by: Literal["place", "text"] = "place"
+    look: Literal["letters", "words", "bars", "image"] = "bars"
+    method: str = ""
+    against: str = ""
+    decision: str = ""
+    rows: Count = 0
+    gap: Number = None
+    importance: tuple[PlacePart, ...] = ()
+    permutation: tuple[PlacePart, ...] | None = None
+    picture: Picture | None = None
+    shown: tuple[ExplainedRowPart, ...] = ()
+    depths: DepthsPart | None = None
+    warnings: tuple[str, ...] = ()

@@ -93,6 +93,8 @@ class Task(ABC):
     concludes: bool = False
     trivial_name: ClassVar[str] = "trivial"
     """What the baseline of :meth:`trivial` is called."""
+    decision_words: ClassVar[str] = "the mean of the model's outputs"
+    """What :meth:`decision` is, in words."""
     trivial_summary: ClassVar[str] = "predicts the same for every row, from the training rows' targets alone"
 
     @classmethod
@@ -207,6 +209,18 @@ class Task(ABC):
     def prediction_rows(self, decoded: np.ndarray, calibration: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """What ``tlplat predict`` says of each row: ``prediction``, then scalars or {name: number} maps (JSON)."""
         return [{"prediction": row} for row in decoded.tolist()]
+
+    def chosen(self, outputs: Tensor) -> Tensor:
+        """What an explanation of each row asks of :meth:`decision`, one row of a tensor each; default: nothing."""
+        return outputs.new_zeros(len(outputs))
+
+    def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
+        """(rows,) one number a row, with gradient, that an explanation takes apart; default: the mean output.
+
+        Args:
+            chosen: what :meth:`chosen` said of the outputs of the rows as they are; held while their pieces change.
+        """
+        return outputs.mean(dim=1)
 
     def detail(self, evidence: Evidence) -> dict[str, Any]:
         """A closer look at the two best candidates, for report.json's ``details``.

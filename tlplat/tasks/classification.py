@@ -38,6 +38,7 @@ class Classification(Task):
     summary: ClassVar[str] = "binary, multi-class or multi-label classification"
     trivial_name: ClassVar[str] = "majority"
     trivial_summary: ClassVar[str] = "predicts the training rows' class frequencies for every row"
+    decision_words: ClassVar[str] = "the log-odds of the label that the model predicts"
 
     def __init__(self, labels: Sequence[str], multi_label: bool = False, metric: str | None = None) -> None:
         self.labels = tuple(str(label) for label in labels)
@@ -84,6 +85,18 @@ class Classification(Task):
         z = outputs.detach().double()
         p = torch.sigmoid(z) if self.multi_label else torch.softmax(z, dim=1)
         return p.cpu().numpy()
+
+    def chosen(self, outputs: Tensor) -> Tensor:
+        """The likeliest label's number."""
+        return outputs.argmax(dim=1)
+
+    def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
+        """The chosen label's log-odds: against all others together, or its own logit where labels stand alone."""
+        own = outputs.gather(1, chosen[:, None])[:, 0]
+        if self.multi_label:
+            return own
+        others = outputs.scatter(1, chosen[:, None], -torch.inf)
+        return own - torch.logsumexp(others, dim=1)
 
     def trivial(self, targets: Tensor) -> np.ndarray:
         """Class frequencies, so that the majority class is the prediction and AUROC is 0.5."""

@@ -41,6 +41,7 @@ class Retrieval(Task):
     concludes = True
     trivial_name: ClassVar[str] = "chance"
     trivial_summary: ClassVar[str] = "one embedding for every row, so that the order is chance"
+    decision_words: ClassVar[str] = "the cosine to the embedding of the row as it is"
 
     def __init__(self, dimension: int = 32, metric: str = "recall_at_1", space: float = 0.0) -> None:
         self.dimension, self.metric, self.space = dimension, metric, float(space)
@@ -85,6 +86,14 @@ class Retrieval(Task):
         """(n, 1 + dimension): space, then the embedding of length 1."""
         unit = F.normalize(outputs.detach().double().cpu(), dim=1)
         return np.asarray(torch.cat([torch.full_like(unit[:, :1], self.space), unit], dim=1).numpy())
+
+    def chosen(self, outputs: Tensor) -> Tensor:
+        """The row's own embedding, of length 1."""
+        return F.normalize(outputs, dim=1)
+
+    def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
+        """The cosine to the embedding of the row as it is: what makes it that."""
+        return (F.normalize(outputs, dim=1) * chosen).sum(dim=1)
 
     def concluded(self, outputs: Tensor, targets: Tensor) -> Retrieval:
         """With a number of its own for the fit: a digest of its outputs on the training rows."""

@@ -42,6 +42,7 @@ class Survival(Task):
     loss_unit: Literal["row", "set"] = "set"
     trivial_name: ClassVar[str] = "kaplan_meier"
     trivial_summary: ClassVar[str] = "predicts the training rows' Kaplan-Meier curve for every row"
+    decision_words: ClassVar[str] = "the risk (higher is earlier)"
 
     def __init__(
         self,
@@ -143,6 +144,12 @@ class Survival(Task):
             return np.asarray(torch.cat([risk, torch.exp(-hazard * torch.exp(scores))], dim=1).numpy())
         survival = torch.exp(torch.cumsum(F.logsigmoid(-z), dim=1))
         return np.asarray(torch.cat([-survival.mean(dim=1, keepdim=True), survival], dim=1).numpy())
+
+    def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
+        """The risk: Cox's log risk, or minus the mean of survival over the times."""
+        if self.cox:
+            return outputs[:, 0]
+        return -torch.exp(torch.cumsum(F.logsigmoid(-outputs), dim=1)).mean(dim=1)
 
     def trivial(self, targets: Tensor) -> np.ndarray:
         y = targets.double().numpy()

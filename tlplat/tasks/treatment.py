@@ -53,6 +53,7 @@ class Treatment(Task):
     summary: ClassVar[str] = "outcome under each arm, T- or DR-learner: policy value, effect error, overlap check"
     trivial_name: ClassVar[str] = "one_for_all"
     trivial_summary: ClassVar[str] = "recommends the arm of the best mean outcome for every row"
+    decision_words: ClassVar[str] = "the last arm's outcome less the first's, in standard deviations"
 
     def __init__(
         self,
@@ -160,6 +161,10 @@ class Treatment(Task):
         """(n, k) expected outcomes."""
         mean, deviation = self.scale or (0.0, 1.0)
         return np.asarray(outputs.detach().double().cpu().numpy() * deviation + mean)
+
+    def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
+        """The last arm's outcome minus the first's, in standard deviations."""
+        return outputs[:, -1] - outputs[:, 0]
 
     def trivial(self, targets: Tensor) -> np.ndarray:
         """Mean outcome of each arm's rows; of all rows where an arm has none."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from tlplat.attribution import attribute
 from tlplat.config import RunConfig
 from tlplat.data.examples import Examples, Inputs
 from tlplat.data.quality import check_quality, row_digests
 from tlplat.data.splits import folds
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import TlplatError
-from tlplat.model import SourceModel
+from tlplat.explanation import explain_run, publish
+from tlplat.model import SourceModel, TransferModel
 from tlplat.modelio import load_source, save_source
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
@@ -213,6 +216,27 @@ class DomainSuite(DomainFixtures):
             domain.encode(path, target.preprocess, context)
         assert caught.value.exit_code in (2, 3)
 
+    def test_its_rows_can_be_explained(self, domain: Domain, target: TargetTask, bench: Toybench) -> None:
+        """Each row has as many pieces as attributions, with names; nothing of the model is changed."""
+        backbone = bench.source.build(bench.bench.registry)
+        explainer = domain.explainer(target.preprocess, backbone)
+        if explainer is None:
+            pytest.skip("the domain does not say how its rows fall into pieces")
+        pytest.importorskip("captum", reason="explanations need tlplat[explain]")
+        model = TransferModel(backbone, target.task.head(backbone.feature_dim)).eval()
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        inputs = target.test.inputs.select(torch.arange(3))
+        found = attribute(model, target.task, explainer, inputs)
+        assert torch.isfinite(found.values).all()
+        assert found.values.abs().sum() > 0, "no piece adds anything to any decision"
+        count = found.values.shape[1]
+        texts = explainer.texts(inputs.take(torch.arange(3)))
+        assert [len(row) for row in texts] == [count] * 3
+        assert len(explainer.places(count)) == count
+        if found.gap is not None:
+            assert found.gap < 0.1, "the parts of a row do not add up to its whole"
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
     @pytest.mark.parametrize("name", built_in("strategies"))
     def test_serves_the_strategy(self, bench: Toybench, name: str) -> None:
         """Every strategy of tlplat's own trains on it, or says why it cannot."""
@@ -234,7 +258,7 @@ class DomainSuite(DomainFixtures):
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """`tlplat run`, short: it ends with a verdict and a model."""
+        """`tlplat run`, short, and `tlplat explain`: it ends with a verdict, a model and, of patients, no row shown."""
         monkeypatch.setenv("TLPLAT_CACHE_DIR", str(context.cache))
         monkeypatch.chdir(tmp_path)
         given = {key: os.fspath(v) if isinstance(v, Path) else v for key, v in vars(data).items() if v is not None}
@@ -256,6 +280,10 @@ class DomainSuite(DomainFixtures):
         report = run(config, context.registry, Reporter()).report
         assert report["verdict"]["outcome"] in ("helps", "ties", "hurts")
         assert (tmp_path / "run" / "model" / "manifest.json").exists()
+        if find_spec("captum") is not None:
+            publish(tmp_path / "run", explain_run(tmp_path / "run", 1, Reporter()))
+            shown = json.loads((tmp_path / "run" / "report" / "report.json").read_text())["explanation"]["shown"]
+            assert len(shown) <= (1 if domain.keeps_rows and domain.least_count == 1 else 0)
 
 
 def _check_folds(labelled: Examples, target: TargetTask) -> None:

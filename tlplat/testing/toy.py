@@ -20,6 +20,7 @@ from tlplat.data.examples import Batch, Examples, Inputs, TensorInputs
 from tlplat.domain import Baseline, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
 from tlplat.errors import DataError, ModelError, UsageError
 from tlplat.model import Backbone, SourceModel
+from tlplat.pieces import Columns, Explainer
 from tlplat.plan import Ref
 from tlplat.pretext import Pretext
 from tlplat.pretrain import pretrain
@@ -240,6 +241,10 @@ class Toy(Domain):
 
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
         return [Nearest()]
+
+    def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
+        names = [f"x{i}" for i in range(DIM)]
+        return Columns(names, torch.arange(DIM), torch.zeros(DIM), "a row of zeros")
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         try:

@@ -10,7 +10,17 @@ from pydantic import Field
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
-from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.domain import (
+    Backbone,
+    Baseline,
+    DataOptions,
+    Domain,
+    DomainContext,
+    DomainOptions,
+    Explainer,
+    SourceInfo,
+    TargetTask,
+)
 from tlplat.errors import ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
@@ -20,6 +30,7 @@ from tlplat_genomics.assets import ALL, ORGANISMS, TIARA_CITATION
 from tlplat_genomics.baselines import KmerLogistic, OneHotLogistic, OpenFrameLogistic
 from tlplat_genomics.demo import data_card, demo_genome, examples
 from tlplat_genomics.labels import encode_labels
+from tlplat_genomics.pieces import LONGEST, Bases, Stretches
 from tlplat_genomics.preprocess import Preprocess
 from tlplat_genomics.sources import e_coli_windows, pretrained_on_e_coli, pretrained_on_rows, source_name
 from tlplat_genomics.split import split_windows
@@ -182,6 +193,10 @@ class GenomicsDomain(Domain):
         column = preprocess.get("sequence_column", "sequence")
         rows = userdata.read_rows(path, DataOptions(path=path), column, limits)
         return rows.ids, Preprocess.from_json(preprocess).encode(rows.tokens)
+
+    def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
+        """Bases, or stretches of them where windows are long."""
+        return Bases() if preprocess["length"] <= LONGEST else Stretches()
 
     def assets(self) -> Sequence[Asset]:
         return ALL

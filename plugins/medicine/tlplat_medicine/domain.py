@@ -11,10 +11,20 @@ import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, Inputs
-from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.domain import (
+    Backbone,
+    Baseline,
+    DataOptions,
+    Domain,
+    DomainContext,
+    DomainOptions,
+    Explainer,
+    SourceInfo,
+    TargetTask,
+)
 from tlplat.errors import DataError, ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
-from tlplat.tabular import TableInputs
+from tlplat.tabular import TableInputs, columns_of
 from tlplat_medicine import sources
 from tlplat_medicine.baselines import CoxRegression
 from tlplat_medicine.cohorts import CITATIONS, COLUMNS, gbsg
@@ -131,3 +141,6 @@ class MedicineDomain(Domain):
                 f"{count} rows have a value of {column} that the model never saw: read as none of those it knows"
             )
         return table.ids, TableInputs.of(encoder, table.columns)
+
+    def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
+        return columns_of(TableEncoder.from_json(preprocess["columns"]))

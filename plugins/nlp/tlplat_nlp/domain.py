@@ -11,7 +11,17 @@ from pydantic import Field
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
-from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.domain import (
+    Backbone,
+    Baseline,
+    DataOptions,
+    Domain,
+    DomainContext,
+    DomainOptions,
+    Explainer,
+    SourceInfo,
+    TargetTask,
+)
 from tlplat.errors import UsageError, did_you_mean
 from tlplat.model import SourceModel
 from tlplat.tasks.classification import Classification
@@ -20,6 +30,7 @@ from tlplat_nlp.assets import ALL, KINDS, MINILM_CITATION, TEXTS_CITATION
 from tlplat_nlp.baselines import TfidfLogistic
 from tlplat_nlp.demo import LABELS, NEUTRAL, rated_rows
 from tlplat_nlp.labels import encode_labels
+from tlplat_nlp.pieces import TokensOfText
 from tlplat_nlp.preprocess import TextPreprocess
 from tlplat_nlp.sources import PLAIN, folder_source, kind_of, labelled_texts, minilm, source_name, unknown, with_head
 from tlplat_nlp.split import split_rows
@@ -167,6 +178,9 @@ class NlpDomain(Domain):
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         return userdata.encode(path, preprocess, context)
+
+    def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
+        return TokensOfText(TextPreprocess.from_json(preprocess))
 
     def assets(self) -> Sequence[Asset]:
         return ALL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,6 +57,31 @@ class TextPreprocess:
         """Token ids of one text, and the characters (begin, end) that each stands for; (0, 0) for special ones."""
         found = _tokenizer(self.tokenizer, self.width).encode(text[:LONGEST_TEXT])
         return found.ids, found.offsets
+
+    def special(self, masks: Sequence[str]) -> tuple[list[int], int]:
+        """Ids of special tokens that stand around a text, and of the first of ``masks`` that the vocabulary has.
+
+        ``pad`` where it has none of them. A mask is not counted among those that stand around.
+        """
+        tokenizer = _tokenizer(self.tokenizer, self.width)
+        around = tokenizer.encode("").ids
+        known = [i for i in map(tokenizer.token_to_id, masks) if i is not None]
+        return around, known[0] if known else self.pad
+
+    def text_of(self, token: int) -> str:
+        """What one token says, with a space before it where it begins a word."""
+        said = _tokenizer(self.tokenizer, self.width).id_to_token(token) or ""
+        if said.startswith("##"):
+            return said[2:]
+        if said[:1] in ("\u0120", "\u2581"):  # byte pairs and sentence pieces write the space so
+            return f" {said[1:]}"
+        return f" {said}" if _marks_continuations(self.tokenizer) else said
+
+
+@lru_cache(maxsize=4)
+def _marks_continuations(content: str) -> bool:
+    """Whether a token without a mark begins a word: of word pieces and whole words, not of byte pairs."""
+    return json.loads(content)["model"].get("type") not in ("BPE", "Unigram")
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,17 @@ from pydantic import Field
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
-from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.domain import (
+    Backbone,
+    Baseline,
+    DataOptions,
+    Domain,
+    DomainContext,
+    DomainOptions,
+    Explainer,
+    SourceInfo,
+    TargetTask,
+)
 from tlplat.errors import ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
 from tlplat.tasks.classification import Classification
@@ -24,6 +34,7 @@ from tlplat_vision.folder import load_folder
 from tlplat_vision.images import Limits
 from tlplat_vision.inputs import ImageInputs
 from tlplat_vision.labels import encode_labels
+from tlplat_vision.pieces import Patches
 from tlplat_vision.preprocess import Preprocess
 from tlplat_vision.records import Columns
 
@@ -161,6 +172,9 @@ class VisionDomain(Domain):
         limits = Limits(preprocess.get("max_megapixels", 80), preprocess.get("min_size", 1))
         rows = userdata.read_rows(path, None, columns, context, labelled=False)
         return rows.ids, userdata.inputs_of(rows, Preprocess.from_json(preprocess), limits, context)
+
+    def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
+        return Patches(int(preprocess["size"]), int(preprocess["channels"]))
 
     def assets(self) -> Sequence[Asset]:
         return ALL
