@@ -81,6 +81,23 @@ def test_a_warm_cache_needs_no_network_and_resume_of_a_complete_run_reads_it(rea
     assert resumed.document["verdict"] == report["verdict"]
 
 
+@pytest.mark.network
+@pytest.mark.slow
+def test_explain_finds_the_ribosome_binding_site(real_run):
+    """Start sites of bacteria have a Shine-Dalgarno sequence some 7 to 13 bases before the ATG; nobody told the model."""
+    folder, _ = real_run
+    outcome = tlplat("explain", "run", "--rows", "2", "--json", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    found = outcome.document["explanation"]
+    sizes = {int(p["name"]): p["value"] for p in found["importance"]}
+    assert max(sizes, key=sizes.get) in range(-14, -6)
+    assert found["gap"] <= 0.02
+    assert {row["prediction"] for row in found["shown"]} == {"start", "decoy"}
+    assert all("".join(p["text"] for p in row["pieces"])[50:53] == "ATG" for row in found["shown"])
+    assert found["depths"]["kept"] > 0.9
+    assert "What the model looks at" in (folder / "run" / "report" / "report.html").read_text(encoding="utf-8")
+
+
 def outcome_files(run: Path) -> dict[str, bytes]:
     """Everything that a result is: scores, predictions, plans, model (no clock, no path)."""
     names = ("metrics.json", "plan.json", "measured.json", "events.jsonl", "search.json", "structure.json")
