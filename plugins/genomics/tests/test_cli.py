@@ -84,7 +84,7 @@ def test_a_warm_cache_needs_no_network_and_resume_of_a_complete_run_reads_it(rea
 @pytest.mark.network
 @pytest.mark.slow
 def test_explain_finds_the_ribosome_binding_site(real_run):
-    """Start sites of bacteria have a Shine-Dalgarno sequence some 7 to 13 bases before the ATG; nobody told the model."""
+    """A Shine-Dalgarno sequence lies some 7 to 13 bases before the ATG of bacterial genes; nobody told the model."""
     folder, _ = real_run
     outcome = tlplat("explain", "run", "--rows", "2", "--json", cwd=folder)
     assert outcome.code == 0, outcome.err
