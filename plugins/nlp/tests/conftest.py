@@ -99,19 +99,26 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def made_reviews(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
+    """(text, label) rows whose adjective gives the label away."""
+    rows = []
+    for i in range(count):
+        label, words = (("pos", GOOD), ("neg", BAD))[i % 2]
+        filler = " ".join(rng.choice(PLAIN, 9))
+        rows.append((f"{filler} {rng.choice(words)} {' '.join(rng.choice(PLAIN, 5))} {rng.choice(words)}", label))
+    return rows
+
+
 @pytest.fixture
 def reviews(rng) -> Callable[[int], list[tuple[str, str]]]:
-    """(text, label) rows whose adjective gives the label away."""
+    """Make so many reviews."""
+    return lambda count: made_reviews(rng, count)
 
-    def make(count: int) -> list[tuple[str, str]]:
-        rows = []
-        for i in range(count):
-            label, words = (("pos", GOOD), ("neg", BAD))[i % 2]
-            filler = " ".join(rng.choice(PLAIN, 9))
-            rows.append((f"{filler} {rng.choice(words)} {' '.join(rng.choice(PLAIN, 5))} {rng.choice(words)}", label))
-        return rows
 
-    return make
+@pytest.fixture(scope="module")
+def module_reviews() -> list[tuple[str, str]]:
+    """160 reviews, made once."""
+    return made_reviews(np.random.default_rng(1), 160)
 
 
 @pytest.fixture
