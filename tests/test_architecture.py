@@ -13,10 +13,11 @@ FILES = sorted(CORE.rglob("*.py"))
 
 LAYERS = [
     {"errors", "__init__"},
-    {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "storage", "hookspecs"},
+    {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "weights", "storage", "hookspecs"},
     {
         "data.examples",
         "data.columns",
+        "data.lines",
         "data.tables",
         "data.order",
         "data.__init__",

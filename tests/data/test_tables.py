@@ -21,6 +21,13 @@ def read(tmp_path):
 def test_rows_by_column_with_their_lines(read):
     assert read("\ufeffa, b\n1, x\n\n2,y\n") == [(2, {"a": "1", "b": "x"}), (4, {"a": "2", "b": "y"})]
     assert read("a\tb\n1\tx,y\n", "t.tsv") == [(2, {"a": "1", "b": "x,y"})]
+    assert read("a,b\r1,2\r\n3,4") == [(2, {"a": "1", "b": "2"}), (3, {"a": "3", "b": "4"})]
+
+
+def test_line_breaks_are_kept_where_texts_may_hold_them(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b'a,b\n1,"x\r\ny"\n2,z\n')
+    found = list(read_table(tmp_path / "t.csv", line_breaks=True))
+    assert found == [(2, {"a": "1", "b": "x\r\ny"}), (4, {"a": "2", "b": "z"})]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +37,12 @@ def test_rows_by_column_with_their_lines(read):
         ("a,a\n1,2\n", "TL-DATA-CSV", "line 1"),
         ("a,b\n", "TL-DATA-CSV", "0 rows"),
         ('a,b\n"Canary\n,2\n3,4\n', "TL-DATA-CSV", "t.csv"),
+        ('a,b\n1,2\n"Canary\n', "TL-DATA-CSV", "line 3"),
+        ('a,b\n"Canary,2\n' + "words,3\n" * 1_800_000, "TL-DATA-CSV", "quote that is never closed"),
+        ("a,b\nCanary\0,2\n", "TL-DATA-CSV", "NUL byte in row 2"),
+        ("a,b\n" + "Canary" * 9_000_000, "TL-DATA-CSV", "row 2 is a line of more than 48 MB"),
         (b"a,b\n\xff,2\n", "TL-DATA-ENCODING", "0xff"),
+        ("a,b\nCanary,2\n".encode("utf-16"), "TL-DATA-ENCODING", "UTF-16"),
     ],
 )
 def test_bad_tables_are_placed_and_their_values_not_shown(read, content, code, place):

@@ -3,68 +3,75 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
 
+from tlplat.data.lines import text_lines
 from tlplat.errors import DataError, did_you_mean
 
 LONGEST_FIELD = 1 << 27
+"""Characters of a field that :func:`table_rows` takes."""
+LONGEST_IN_FILE = 12 << 20
+"""The same, and bytes of a line, for :func:`read_table`: a quote that is never closed ends here, not with the file."""
 
 
-def table_rows(handle: TextIO, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row by column) of text whose first row names the columns; tabs part fields where ``path`` is a TSV.
+def table_rows(
+    lines: Iterable[str], path: Path, *, line_breaks: bool = False, longest: int = LONGEST_FIELD
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, row by column) of lines whose first names the columns; tabs part fields where ``path`` is a TSV.
 
     No value of a row is ever shown in an error, only its place.
+
+    Args:
+        line_breaks: quoted fields may hold line breaks (texts); a row's number is that of its first line.
+        longest: characters of a field.
 
     Raises:
         DataError TL-DATA-CSV: no row, repeated or empty column names, a row of another width, a broken quote, a line
             break inside a field.
     """
     tabs = ".tsv" in [suffix.lower() for suffix in path.suffixes]
-    previous = csv.field_size_limit(LONGEST_FIELD)
-    rows = 0
-    reader = csv.reader(handle, delimiter="\t" if tabs else ",", strict=True)
+    previous = csv.field_size_limit(longest)
+    rows, begin = 0, 1
+    reader = csv.reader(iter(lines), delimiter="\t" if tabs else ",", strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if not header or "" in header or len(set(header)) != len(header):
             named = ", ".join(header) or "nothing"
             raise _broken("the header has empty or repeated column names", f"{path}, line 1", named)
+        begin = reader.line_num + 1
         for row in reader:
-            where = f"{path}, line {reader.line_num}"
+            line, begin = begin, reader.line_num + 1
+            where = f"{path}, line {line}"
             if not row:
                 continue
             if len(row) != len(header):
                 raise _broken("a row of another width", where, f"{len(row)} fields", f"{len(header)} fields")
-            if any("\n" in field or "\r" in field for field in row):
-                raise _broken("a line break inside a field (an unclosed quote?)", where)
+            if not line_breaks and any("\n" in field or "\r" in field for field in row):
+                raise _broken("a row has a line break inside a field (a quote that is never closed?)", where)
             rows += 1
-            yield reader.line_num, dict(zip(header, (field.strip() for field in row), strict=True))
+            yield line, dict(zip(header, (field.strip() for field in row), strict=True))
     except csv.Error as error:
-        raise _broken(f"broken CSV: {error}", f"{path}, line {reader.line_num}") from error
+        raise _broken(f"the row is broken: {_reason(error, longest)}", f"{path}, line {begin}") from error
     finally:
         csv.field_size_limit(previous)
     if not rows:
         raise _broken("0 rows: the table is empty", str(path))
 
 
-def read_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_table(
+    path: Path, *, line_breaks: bool = False, longest: int = LONGEST_IN_FILE
+) -> Iterator[tuple[int, dict[str, str]]]:
     """As :func:`table_rows`, of a plain file.
 
     Raises:
-        DataError: what that raises; TL-DATA-ENCODING: not UTF-8. TL-DATA-READ: unreadable.
+        DataError: what that raises; TL-DATA-CSV: a NUL byte, a line that never ends. TL-DATA-ENCODING: not UTF-8.
+            TL-DATA-READ: unreadable.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            yield from table_rows(handle, path)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "TL-DATA-ENCODING",
-            f"{path} is not UTF-8 text",
-            where=str(path),
-            found=f"byte 0x{error.object[error.start]:02x}",
-            fix="save the table as CSV in UTF-8",
-        ) from error
+        with path.open("rb") as file:
+            lines = (line for _, line in text_lines(file, path, "TL-DATA-CSV", 4 * longest))
+            yield from table_rows(lines, path, line_breaks=line_breaks, longest=longest)
     except OSError as error:
         raise DataError(
             "TL-DATA-READ",
@@ -79,12 +86,18 @@ def need_column(row: Mapping[str, object], column: str, path: Path, flags: str) 
     if column not in row:
         raise DataError(
             "TL-DATA-COLUMN",
-            f"no column {column!r}{did_you_mean(column, list(row))}",
+            f"no column {column!r}{did_you_mean(column, list(row))}; columns found: {', '.join(row)}",
             where=str(path),
-            found=", ".join(row),
             expected=column,
             fix=f"name the column that is there ({flags})",
         )
+
+
+def _reason(error: csv.Error, longest: int) -> str:
+    text = str(error)
+    if "field larger" in text or "unexpected end" in text:
+        return f"a quote that is never closed, or a field of more than {longest >> 20} MB ({text})"
+    return text
 
 
 def _broken(message: str, where: str, found: str | None = None, expected: str | None = None) -> DataError:

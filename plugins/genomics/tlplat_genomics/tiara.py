@@ -17,6 +17,7 @@ from tlplat.model import Backbone, SourceModel, Tail
 from tlplat.ops import FrozenBlock
 from tlplat.plan import Ref
 from tlplat.tasks.classification import Classification
+from tlplat.weights import read_weights
 from tlplat_genomics.assets import TIARA_CITATION, TIARA_IDF, TIARA_WEIGHTS
 from tlplat_genomics.preprocess import Preprocess
 from tlplat_genomics.sequence import OTHER
@@ -113,7 +114,7 @@ def load_tiara(context: DomainContext) -> SourceModel:
         report=context.report,
     )
     idf = np.load(idf_file, allow_pickle=False)
-    loaded = torch.load(weights, map_location="cpu", weights_only=True)
+    loaded = read_weights(weights)
     wanted = {"0": "blocks.layer1.linear", "3": "blocks.layer2.linear", "6": "head"}
     named = {f"{wanted.get(key.split('.')[0], key)}.{key.split('.')[-1]}": value for key, value in loaded.items()}
     head = {key.removeprefix("head."): named.pop(key) for key in ("head.weight", "head.bias") if key in named}

@@ -51,7 +51,8 @@ def test_csv_faults(write):
     refused(write("a.csv", 'text,label\na,pos\n"b,neg\nc,pos\n'), "TL-DATA-CSV", "quote", "line 3")
     refused(write("a.csv", 'text,label\n"a"b,pos\n'), "TL-DATA-CSV", "row")
     refused(write("a.csv", "text,text\na,b\n"), "TL-DATA-CSV", "header")
-    refused(write("a.csv", "text,label\n"), "TL-DATA-EMPTY", "0 rows")
+    refused(write("a.csv", "text,label\n"), "TL-DATA-CSV", "0 rows")
+    refused(write("a.jsonl", "\n"), "TL-DATA-EMPTY", "0 rows")
     refused(write("a.csv", ""), "TL-DATA-CSV", "header")
     refused(write("a.csv", "body,label\na,pos\n"), "TL-DATA-COLUMN", "text", "columns found: body, label")
 

@@ -28,7 +28,7 @@ from tlplat.tasks.classification import Classification
 from tlplat_nlp import userdata
 from tlplat_nlp.assets import ALL, KINDS, MINILM_CITATION, TEXTS_CITATION
 from tlplat_nlp.baselines import TfidfLogistic
-from tlplat_nlp.demo import LABELS, NEUTRAL, rated_rows
+from tlplat_nlp.demo import sentiment, topic
 from tlplat_nlp.labels import encode_labels
 from tlplat_nlp.pieces import TokensOfText
 from tlplat_nlp.preprocess import TextPreprocess
@@ -46,6 +46,9 @@ ORDER = ("tweets", "amazon", "nyt", "movies")
 class NlpOptions(DomainOptions):
     """Options of ``tlplat run --domain nlp``."""
 
+    task: Literal["sentiment", "topic"] = Field(
+        "sentiment", description="the demo: negative or positive, or which of four topics a text is about"
+    )
     texts: Literal["movies", "amazon", "nyt", "tweets"] = Field(
         "movies", description="kind of text that the demo transfers to: film, product, editorial sentences, or tweets"
     )
@@ -72,7 +75,8 @@ class NlpDomain(Domain):
     }
     """An encoder takes half a second a step on a core: few steps at a low rate, as is usual for it."""
     tasks: ClassVar[Mapping[str, str]] = {
-        "sentiment": "negative or positive: a kind of text rated by people, from another kind (default)"
+        "sentiment": "negative or positive: a kind of text rated by people, from another kind (default)",
+        "topic": "film, product, public affairs or everyday life: four kinds of text, from the encoder alone",
     }
 
     def sources(self) -> Sequence[SourceInfo]:
@@ -100,9 +104,9 @@ class NlpDomain(Domain):
             ModelError TL-MODEL-UNKNOWN: neither.
         """
         kind = kind_of(name)
-        if kind is not None:
+        if kind is not None and options.task == "sentiment":
             return with_head(kind, context, options.max_tokens)
-        if name == PLAIN:
+        if name == PLAIN or kind is not None:
             return minilm(context, options.max_tokens)
         if Path(name).is_dir():
             return folder_source(Path(name), options.max_tokens, context)
@@ -120,40 +124,36 @@ class NlpDomain(Domain):
             if options.test_data is not None:
                 raise UsageError("TL-USAGE", "--test-data needs --data", fix="add --data FILE with the training rows")
             return
+        if options.task == "topic":
+            raise UsageError(
+                "TL-USAGE",
+                "--task chooses a demo; in data of your own the labels say what is classified",
+                fix="leave out --task",
+            )
         rows, _ = userdata.read(options, data, context)
         encode_labels(rows.labelled(), rows.ids)
 
     def _demo(self, options: Any, source: SourceModel, context: DomainContext) -> TargetTask:
-        kind = KINDS[options.texts]
-        if kind_of(source.name) == options.texts:
-            raise UsageError(
-                "TL-USAGE",
-                f"the head of {source.name} was fitted on the {kind.title} that --texts asks to transfer to",
-                fix="choose another source: "
-                + ", ".join([PLAIN, *(source_name(k) for k in ORDER if k != options.texts)]),
-            )
-        rows, neutral = rated_rows(options.texts, context)
-        preprocess = TextPreprocess.from_json(source.preprocess)
-        inputs, cut = preprocess.encode(rows.texts)
-        targets = torch.tensor([LABELS.index(label) for label in rows.labelled()])
+        if options.task == "sentiment":
+            _refuse_same(source.name, options.texts)
+        demo = topic(context) if options.task == "topic" else sentiment(options.texts, context)
+        rows, labels = demo.rows, demo.labels
+        inputs, cut = TextPreprocess.from_json(source.preprocess).encode(rows.texts)
+        targets = torch.tensor([labels.index(label) for label in rows.labelled()])
         split = split_rows(rows, inputs, targets.numpy(), DEMO_TEST_ROWS / len(rows), context.data_seed)
         groups = torch.from_numpy(split.groups)
         everything = Examples(inputs, targets, list(rows.ids), groups, groups)
         held = torch.from_numpy(split.test)
         pool = everything.select((~held).nonzero().flatten())
         return TargetTask(
-            title=f"sentiment: {source.name} -> {kind.title}",
-            task=Classification(labels=LABELS),
+            title=f"{options.task}: {source.name} {demo.title}",
+            task=Classification(labels=labels),
             pool=pool,
             test=everything.select(held.nonzero().flatten()),
             preprocess={**source.preprocess, "text_column": "text", "max_data_mb": options.max_data_mb},
             data_card={
-                "about": f"{kind.about}, whose mean rating by 20 people is beyond {NEUTRAL} on a scale from -4 to 4",
-                "license": kind.asset.license,
-                "citation": kind.asset.citation,
-                "files": {kind.asset.name: {"sha256": kind.asset.sha256, "origin": str(kind.asset.origin)}},
-                "rows": {label: int((targets == i).sum()) for i, label in enumerate(LABELS)},
-                "neutral_left_out": neutral,
+                **demo.card,
+                "rows": {label: int((targets == i).sum()) for i, label in enumerate(labels)},
                 "pool_rows": int((~held).sum()),
                 "test_rows": int(held.sum()),
                 "tokens": userdata.token_facts(inputs, cut),
@@ -184,3 +184,13 @@ class NlpDomain(Domain):
 
     def assets(self) -> Sequence[Asset]:
         return ALL
+
+
+def _refuse_same(source: str, texts: str) -> None:
+    """Raise where a source's head was fitted on the target's own rows."""
+    if kind_of(source) == texts:
+        raise UsageError(
+            "TL-USAGE",
+            f"the head of {source} was fitted on the {KINDS[texts].title} that --texts asks to transfer to",
+            fix="choose another source: " + ", ".join([PLAIN, *(source_name(k) for k in ORDER if k != texts)]),
+        )

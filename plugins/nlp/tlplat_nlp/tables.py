@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from tlplat.errors import DataError, did_you_mean
+from tlplat.data import tables
+from tlplat.data.lines import not_utf8, text_lines
+from tlplat.errors import DataError
 from tlplat_nlp.opening import BOTH_ENDS, MAGIC, opened
 
 LONGEST_FIELD = 12 << 20
 """Characters of a field: a quote that is never closed ends here, and not with the file."""
+LONGEST_LINE = 4 * LONGEST_FIELD
+"""Bytes."""
 SUFFIXES = {
     **dict.fromkeys((".csv", ".tsv"), "csv"),
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
@@ -42,16 +45,9 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str], most
         raise DataError("TL-DATA-EMPTY", f"{path} has 0 rows", where=str(path), fix="give a file with rows")
 
 
-def need_column(found: Mapping[str, Any] | Sequence[str], column: str, where: Path | str) -> None:
+def need_column(found: Mapping[str, Any], column: str, where: Path) -> None:
     """Raise DataError TL-DATA-COLUMN where there is no such column."""
-    if column not in found:
-        raise DataError(
-            "TL-DATA-COLUMN",
-            f"no column {column!r}{did_you_mean(column, list(found))}; columns found: {', '.join(map(str, found))}",
-            where=str(where),
-            expected=column,
-            fix="name the column that is there (--text for texts, --target for labels, --group for groups)",
-        )
+    tables.need_column(found, column, where, "--text for texts, --target for labels, --group for groups")
 
 
 def _sniffed(file: IO[bytes]) -> str:
@@ -60,64 +56,14 @@ def _sniffed(file: IO[bytes]) -> str:
     return "parquet" if head.startswith(MAGIC) else "jsonl" if head.startswith(b"{") else "csv"
 
 
-def _lines(file: IO[bytes], path: Path, code: str) -> Iterator[tuple[int, str]]:
-    """(number, line) of UTF-8 text with its line end; no NUL, no line beyond the limit."""
-    number = 0
-    while raw := file.readline(4 * LONGEST_FIELD):
-        number += 1
-        where = f"{path}, line {number}"
-        if number == 1:
-            if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                _encoding("is UTF-16 text", where, f"bytes {raw[:2].hex(' ')}")
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if b"\0" in raw:
-            _refuse(code, f"a NUL byte in row {number}", where, f"byte {raw.index(0) + 1} of the line")
-        if len(raw) >= 4 * LONGEST_FIELD and not raw.endswith(b"\n"):
-            _refuse(code, f"a line of more than {4 * LONGEST_FIELD >> 20} MB (row {number})", where)
-        try:
-            yield number, raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            _encoding("is not UTF-8 text", where, f"byte 0x{raw[error.start]:02x} at {error.start + 1}")
-
-
 def _csv(file: IO[bytes], path: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    previous = csv.field_size_limit(LONGEST_FIELD)
-    begin = 1
-    try:
-        lines = (line for _, line in _lines(file, path, "TL-DATA-CSV"))
-        reader = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        if not header or "" in header or len(set(header)) != len(header):
-            _refuse(
-                "TL-DATA-CSV",
-                "the header (row 1) has empty or repeated column names",
-                f"{path}, line 1",
-                ", ".join(header) or "nothing",
-            )
-        begin = reader.line_num + 1
-        for row in reader:
-            if row and len(row) != len(header):
-                _refuse(
-                    "TL-DATA-CSV",
-                    f"the row at line {begin} has another width",
-                    f"{path}, line {begin}",
-                    f"{len(row)} fields",
-                    f"{len(header)} fields",
-                )
-            begin = reader.line_num + 1
-            if row:
-                yield dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        text = str(error)
-        if "field larger" in text or "unexpected end" in text:
-            text = f"a quote that is never closed, or a field of more than {LONGEST_FIELD >> 20} MB ({text})"
-        _refuse("TL-DATA-CSV", f"the row at line {begin} is broken: {text}", f"{path}, line {begin}")
-    finally:
-        csv.field_size_limit(previous)
+    lines = (line for _, line in text_lines(file, path, "TL-DATA-CSV", LONGEST_LINE))
+    for _, row in tables.table_rows(lines, path, line_breaks=True, longest=LONGEST_FIELD):
+        yield row
 
 
 def _jsonl(file: IO[bytes], path: Path, wanted: Sequence[str]) -> Iterator[Record]:
-    for number, line in _lines(file, path, "TL-DATA-JSONL"):
+    for number, line in text_lines(file, path, "TL-DATA-JSONL", LONGEST_LINE):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
@@ -129,7 +75,7 @@ def _jsonl(file: IO[bytes], path: Path, wanted: Sequence[str]) -> Iterator[Recor
             _refuse("TL-DATA-JSONL", f"line {number} is no JSON object", where, line.strip()[:60], '{"text": ...}')
         for column in wanted:
             if isinstance(value := record.get(column), str):
-                _no_surrogate(value, where, column)
+                _no_surrogate(value, path, where, column)
         yield record
 
 
@@ -150,32 +96,23 @@ def _parquet(file: IO[bytes], path: Path, wanted: Sequence[str]) -> Iterator[Rec
         )
     try:
         table = pq.ParquetFile(file)
-        names = [n for n in wanted if n in table.schema_arrow.names]
-        for name in wanted[: len(wanted)]:
-            if name not in names and name != "id":
-                need_column(table.schema_arrow.names, name, path)
+        columns = dict.fromkeys(table.schema_arrow.names)
+        for name in wanted:
+            if name != "id":
+                need_column(columns, name, path)
+        names = [n for n in wanted if n in columns]
         for batch in table.iter_batches(batch_size=4096, columns=names):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         _refuse("TL-DATA-PARQUET", f"the Parquet file (PAR1) is damaged: {str(error)[:200]}", str(path))
 
 
-def _no_surrogate(value: str, where: str, column: str) -> None:
+def _no_surrogate(value: str, path: Path, where: str, column: str) -> None:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         found = f"\\u{ord(value[error.start]):04x} at character {error.start + 1}"
-        _encoding(f"has a lone surrogate in {column!r}", where, found)
-
-
-def _encoding(what: str, where: str, found: str) -> NoReturn:
-    raise DataError(
-        "TL-DATA-ENCODING",
-        f"{where.rpartition(', ')[0] or where} {what}",
-        where=where,
-        found=found,
-        fix="save the file as UTF-8 (`iconv -f FROM -t UTF-8 FILE`)",
-    )
+        raise not_utf8(path, f"a lone surrogate in {column!r}", where, found) from error
 
 
 def _refuse(code: str, message: str, where: str, found: str | None = None, expected: str | None = None) -> NoReturn:

@@ -18,7 +18,7 @@ from tlplat_nlp.labels import encode_labels
 from tlplat_nlp.preprocess import TextPreprocess
 from tlplat_nlp.rows import Rows, joined
 from tlplat_nlp.split import check_split, split_rows
-from tlplat_nlp.tables import Record, need_column, read_table
+from tlplat_nlp.tables import Record, read_table
 
 TARGET = "label"
 """The column of labels, where ``--target`` names none."""
@@ -140,7 +140,6 @@ def _rows(path: Path, text: str, label: str | None, group: str | None, max_data_
 
 
 def _text(record: Record, column: str, where: str) -> str:
-    need_column(record, column, where)
     value = record[column]
     if value is None:
         return ""
@@ -159,7 +158,6 @@ def _text(record: Record, column: str, where: str) -> str:
 
 def _value(record: Record, column: str, where: str) -> str | None:
     """A label, group or id as a string; None where it is missing."""
-    need_column(record, column, where)
     value = record[column]
     if value is None or value != value or value == "":
         return None

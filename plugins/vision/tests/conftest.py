@@ -9,14 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commandline import REAL_CACHE
 from PIL import Image
 from tlplat_vision import tlplat_register_backbones, tlplat_register_domains
+from tlplat_vision.cnn import SmallCnn
+from tlplat_vision.preprocess import Preprocess
 
 from tlplat.domain import DomainContext
-from tlplat.model import Backbone
+from tlplat.model import Backbone, SourceModel
+from tlplat.modelio import save_source
+from tlplat.plan import Ref
 from tlplat.registry import Registry
 from tlplat.tasks.classification import Classification
+from tlplat.tasks.retrieval import Retrieval
 
 
 @pytest.fixture
@@ -31,7 +37,8 @@ def registry() -> Registry:
         made.add("backbones", backbone, "tlplat-vision test")
     for domain in tlplat_register_domains():
         made.add("domains", domain, "tlplat-vision test")
-    made.add("tasks", Classification, "tlplat test")
+    for task in (Classification, Retrieval):
+        made.add("tasks", task, "tlplat test")
     return made
 
 
@@ -87,3 +94,16 @@ def folder(rng, tmp_path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def kept_source(tmp_path_factory) -> Path:
+    """A folder with a small network of random weights and a head for blue and red."""
+    folder = tmp_path_factory.mktemp("kept") / "source"
+    torch.manual_seed(0)
+    backbone, task = SmallCnn(inputs=3, channels=(8, 12), bins=2, width=16), Classification(labels=["blue", "red"])
+    head = torch.nn.Linear(backbone.feature_dim, 2).state_dict()
+    base, provenance = Ref(SmallCnn.name, backbone.config()), {"license": "CC0-1.0", "citation": "synthetic"}
+    preprocess = Preprocess(size=16, channels=3).to_json()
+    save_source(folder, SourceModel("kept", base, backbone.state_dict(), head, task.info(), preprocess, provenance))
+    return folder

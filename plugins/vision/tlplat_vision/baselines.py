@@ -86,15 +86,15 @@ class NearestNeighbour(Baseline):
         return 0
 
 
-def pixels(inputs: Inputs) -> Matrix:
-    """(n, d) pixels scaled to 0..1, images larger than 32 averaged down."""
+def pixels(inputs: Inputs, side: int = SIDE) -> Matrix:
+    """(n, d) pixels scaled to 0..1, images larger than ``side`` averaged down."""
     parts = []
     for index in torch.split(torch.arange(len(inputs)), 512):
         batch = inputs.take(index)
         assert isinstance(batch, torch.Tensor)
         images = batch.float() / 255
-        if max(images.shape[2:]) > SIDE:
-            images = F.adaptive_avg_pool2d(images, SIDE)
+        if max(images.shape[2:]) > side:
+            images = F.adaptive_avg_pool2d(images, side)
         parts.append(images.flatten(1).double().numpy())
     return np.concatenate(parts)
 

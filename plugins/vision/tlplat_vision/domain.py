@@ -26,19 +26,25 @@ from tlplat.domain import (
 )
 from tlplat.errors import ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
+from tlplat.tasks.base import Task
 from tlplat.tasks.classification import Classification
+from tlplat.tasks.retrieval import Retrieval
 from tlplat_vision import digits, imagenet, sources, userdata
 from tlplat_vision.assets import ALL, EFFICIENTNET_LITE0, MNIST_5K
 from tlplat_vision.baselines import NearestNeighbour, PixelSvm
+from tlplat_vision.checkpoint import load_checkpoint
 from tlplat_vision.folder import load_folder
 from tlplat_vision.images import Limits
 from tlplat_vision.inputs import ImageInputs
 from tlplat_vision.labels import encode_labels
 from tlplat_vision.pieces import Patches
+from tlplat_vision.pixelspace import PixelCosine, PixelWhitening
 from tlplat_vision.preprocess import Preprocess
 from tlplat_vision.records import Columns
+from tlplat_vision.timmsource import PREFIX, load_timm
 
 MNIST, IMAGENET = "mnist", "imagenet"
+RETRIEVAL = Retrieval(metric="mean_average_precision")
 DEMO_SIDE = 96
 """The digits are shown to ImageNet's network at so many pixels, or at the source's size where that is smaller."""
 
@@ -46,6 +52,9 @@ DEMO_SIDE = 96
 class VisionOptions(DomainOptions):
     """Options of ``tlplat run --domain vision``."""
 
+    task: Literal["classification", "retrieval"] = Field(
+        "classification", description="name an image's class, or find other images of its kind, also of new kinds"
+    )
     augment: Literal["none", "affine", "natural"] = Field(
         "none", description="what training does to images: affine for digits and characters, natural for photographs"
     )
@@ -58,6 +67,7 @@ class VisionOptions(DomainOptions):
     )
     image: str = Field("image", description="column of paths (CSV) or of the images' bytes (Parquet)")
     image_root: Path | None = Field(None, description="folder that a table's paths start from; default: the table's")
+    checkpoint: Path | None = Field(None, description="weights file for a source timm:NAME")
     test_data: Path | None = Field(None, description="test images; without them, half of the clusters are held out")
     min_size: int = Field(1, ge=1, description="fewest pixels of a side of an image")
     max_megapixels: int = Field(80, ge=1, le=1000, description="most pixels of an image, in millions")
@@ -70,7 +80,10 @@ class VisionDomain(Domain):
     summary: ClassVar[str] = "images: from MNIST and ImageNet to other digits, or to your own folder of images"
     Options: ClassVar[type[DomainOptions]] = VisionOptions
     default_labels: ClassVar[int | None] = 50
-    tasks: ClassVar[Mapping[str, str]] = {"digits": "UCI's handwritten digits of 8 x 8 pixels (default)"}
+    tasks: ClassVar[Mapping[str, str]] = {
+        "classification": "which digit: UCI's handwritten digits of 8 x 8 pixels (default)",
+        "retrieval": "find images of the same digit, where digits 5 to 9 were never labelled",
+    }
 
     def sources(self) -> Sequence[SourceInfo]:
         trained = "small CNN pretrained here on 5000 digits of MNIST (a minute at most, then cached)"
@@ -81,23 +94,35 @@ class VisionDomain(Domain):
         ]
 
     def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
-        """A named source, or a folder that holds one.
+        """A named source, ``timm:NAME``, or a folder or weights file that holds one.
 
         Raises:
-            ModelError TL-MODEL-UNKNOWN: neither.
+            ModelError TL-MODEL-UNKNOWN: none of these. UsageError: a checkpoint without a timm model.
         """
+        if name.startswith(PREFIX):
+            return load_timm(name.removeprefix(PREFIX), options.checkpoint, context)
+        if options.checkpoint is not None:
+            raise UsageError(
+                "TL-USAGE",
+                "--checkpoint gives the weights of a timm model, and the source is none",
+                found=name,
+                fix="add --source timm:NAME, or give the file itself with --source FILE",
+            )
         if name == MNIST:
-            return sources.pretrained_on_mnist(context)
+            found = sources.pretrained_on_mnist(context)
+            return sources.embedding(found, context) if options.task == "retrieval" else found
         if name == IMAGENET:
             return imagenet.load_imagenet(context)
         if Path(name).is_dir():
             return load_folder(Path(name))
+        if Path(name).is_file():
+            return load_checkpoint(Path(name))
         known = [s.name for s in self.sources()]
         raise ModelError(
             "TL-MODEL-UNKNOWN",
             f"the vision domain has no source model {name!r}{did_you_mean(name, known)}",
             found=name,
-            expected=", ".join(known) + ", or a folder of transformers or of tlplat",
+            expected=", ".join(known) + ", timm:NAME, a folder of transformers or of tlplat, or a weights file",
             fix="choose one with --source (`tlplat sources` lists them)",
         )
 
@@ -108,10 +133,12 @@ class VisionDomain(Domain):
         limits = _limits(options)
         rows = _user_rows(options, data, context)
         known = source.task.labels if source.task else ()
-        task, targets = encode_labels([str(r.label) for r in rows.records], known)
+        classes, targets = encode_labels([str(r.label) for r in rows.records], known)
+        task = RETRIEVAL if options.task == "retrieval" else classes
         plain = userdata.inputs_of(rows, preprocess, limits, context)
         pictures = userdata.thumbnails_of(rows, limits, context)
-        split = userdata.split_rows(rows, pictures, userdata.equal_rows(plain), targets, context.data_seed)
+        equal = userdata.equal_rows(plain)
+        split = userdata.split_rows(rows, pictures, equal, targets, context.data_seed, every=task is classes)
         inputs = ImageInputs(plain.tensor, options.augment)
         pool, test = userdata.as_examples(inputs, targets, rows.ids, split)
         saved = {
@@ -120,7 +147,7 @@ class VisionDomain(Domain):
             "min_size": options.min_size,
             "max_megapixels": options.max_megapixels,
         }
-        title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
+        title = f"{data.path.name}: {' / '.join(classes.labels[:4])}"
         card = userdata.data_card(data.path, rows, split)
         return TargetTask(title, task, pool, test, saved, card, "image cluster", unlabeled=pool.inputs)
 
@@ -133,7 +160,8 @@ class VisionDomain(Domain):
         rows = _user_rows(options, data, context)
         _, targets = encode_labels([str(r.label) for r in rows.records])
         pictures = userdata.thumbnails_of(rows, _limits(options), context)
-        userdata.split_rows(rows, pictures, np.arange(len(targets)), targets, context.data_seed)
+        every = options.task == "classification"
+        userdata.split_rows(rows, pictures, np.arange(len(targets)), targets, context.data_seed, every=every)
 
     def _demo(self, options: Any, preprocess: Preprocess, source: SourceModel, context: DomainContext) -> TargetTask:
         images, labels = digits.uci_digits()
@@ -143,15 +171,22 @@ class VisionDomain(Domain):
         inputs = ImageInputs(shown.encode(images).tensor, options.augment)
         ids = [f"digit-{i}" for i in range(len(images))]
         pool, test = userdata.as_examples(inputs, torch.from_numpy(labels), ids, split)
+        unlabeled, card = pool.inputs, digits.data_card(labels, split)
+        task: Task = Classification(labels=digits.LABELS)
+        title = f"digits: {source.name} -> UCI digits"
+        if options.task == "retrieval":
+            task, title = RETRIEVAL, f"find digits: {source.name} -> UCI digits"
+            pool, test = digits.known(pool), digits.new(test)
+            card |= digits.kinds_card(pool, test)
         return TargetTask(
-            title=f"digits: {source.name} -> UCI digits",
-            task=Classification(labels=digits.LABELS),
+            title=title,
+            task=task,
             pool=pool,
             test=test,
             preprocess={**shown.to_json(), "task": "digits"},
-            data_card=digits.data_card(labels, split),
+            data_card=card,
             unit="image cluster",
-            unlabeled=pool.inputs,
+            unlabeled=unlabeled,
         )
 
     def source_rows(
@@ -164,7 +199,9 @@ class VisionDomain(Domain):
         return sources.mnist_lent(context, dataclasses.replace(sources.PREPROCESS, size=size))
 
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
-        """A support vector machine and the nearest neighbour, on pixels."""
+        """On pixels: a support vector machine and the nearest neighbour; for retrieval two ways to compare them."""
+        if target.task.name == Retrieval.name:
+            return [PixelCosine(), PixelWhitening()]
         return [PixelSvm(), NearestNeighbour()]
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
-import torch
-from torch import Tensor
-
 from tlplat.assets import fetch
 from tlplat.data.examples import state_digest
 from tlplat.domain import DomainContext
@@ -15,8 +9,10 @@ from tlplat.errors import ModelError
 from tlplat.model import SourceModel
 from tlplat.plan import Ref
 from tlplat.tasks.classification import Classification
+from tlplat.weights import read_weights
 from tlplat_vision.assets import EFFICIENTNET_LITE0
 from tlplat_vision.efficientnet import EfficientNetLite
+from tlplat_vision.litenames import renamed
 from tlplat_vision.preprocess import Preprocess
 
 NAME = "imagenet-efficientnet-lite0"
@@ -37,7 +33,15 @@ def load_imagenet(context: DomainContext) -> SourceModel:
         offline=context.offline,
         report=context.report,
     )
-    state, head = renamed(torch.load(file, map_location="cpu", weights_only=True), file)
+    found = renamed(read_weights(file))
+    if found is None:
+        raise ModelError(
+            "TL-MODEL-KEYS",
+            "the tensors of the ImageNet weights do not fit EfficientNet-Lite0",
+            where=str(file),
+            fix="delete the cached file and run `tlplat assets fetch`",
+        )
+    state, head = found
     return SourceModel(
         name=NAME,
         base=Ref(EfficientNetLite.name, EfficientNetLite().config()),
@@ -53,21 +57,3 @@ def load_imagenet(context: DomainContext) -> SourceModel:
             "weights_sha256": state_digest({**state, **{f"head.{k}": v for k, v in head.items()}}),
         },
     )
-
-
-def renamed(loaded: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The file's tensors under this network's names, backbone and head: both list them from input to output."""
-    names = list(EfficientNetLite().state_dict())
-    state = {name: value for name, value in loaded.items() if not name.startswith("_fc.")}
-    head = {name.removeprefix("_fc."): value for name, value in loaded.items() if name.startswith("_fc.")}
-    shapes = [tuple(value.shape) for value in EfficientNetLite().state_dict().values()]
-    same_ends = [n.rsplit(".", 1)[1] for n in names] == [n.rsplit(".", 1)[1] for n in state]
-    if not same_ends or shapes != [tuple(v.shape) for v in state.values()] or set(head) != {"weight", "bias"}:
-        raise ModelError(
-            "TL-MODEL-KEYS",
-            "the tensors of the ImageNet weights do not fit EfficientNet-Lite0",
-            where=str(file),
-            found=", ".join(list(loaded)[:5]),
-            fix="delete the cached file and run `tlplat assets fetch`",
-        )
-    return dict(zip(names, state.values(), strict=True)), head

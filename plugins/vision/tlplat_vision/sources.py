@@ -9,10 +9,12 @@ import torch
 
 from tlplat.data.examples import Examples
 from tlplat.domain import DomainContext
+from tlplat.features import FeatureStore
 from tlplat.model import SourceModel
-from tlplat.plan import Ref
+from tlplat.plan import Ref, json_hash
 from tlplat.pretrain import pretrain
 from tlplat.tasks.classification import Classification
+from tlplat.tasks.retrieval import Retrieval
 from tlplat_vision.assets import MNIST_5K
 from tlplat_vision.cnn import SmallCnn
 from tlplat_vision.digits import LABELS, mnist_examples
@@ -25,6 +27,8 @@ AUGMENT = "affine"
 STEPS, BATCH, RATE = 1200, 64, 3e-3
 VALIDATE_EVERY = 10
 """Each tenth row of MNIST validates; labels are in blocks, so each digit has its share."""
+HEAD_VERSION = 1
+"""Raise it when the rows or the fit of the embedding change."""
 MOST_LENT = 2000
 """So many rows of the source are lent to strategies that align source and target."""
 
@@ -55,6 +59,24 @@ def pretrained_on_mnist(context: DomainContext) -> SourceModel:
         batch_size=BATCH,
         learning_rate=RATE,
     )
+
+
+def embedding(source: SourceModel, context: DomainContext) -> SourceModel:
+    """The network with a head that embeds digits for retrieval in the place of its classes, solved on MNIST."""
+    if source.stand_in:
+        return dataclasses.replace(source, head=None, task=None)
+    task, rows = Retrieval(), mnist_lent(context, PREPROCESS)
+    weights = source.provenance["weights_sha256"]
+    key = json_hash({"weights": weights, "rows": rows.inputs.digest(), "version": HEAD_VERSION}, length=64)
+
+    def solve() -> dict[str, torch.Tensor]:
+        z = FeatureStore(context.tensors, context.registry).features(source, rows.inputs)
+        fit = task.fit_head(z, rows.targets, {})
+        return {"weight": fit.weight, "bias": fit.bias}
+
+    head = dict(context.tensors.get_or_compute("heads", key, solve))
+    about = {**source.provenance, "head": f"an embedding solved on {len(rows)} of MNIST's digits"}
+    return dataclasses.replace(source, head=head, task=task.info(), provenance=about)
 
 
 def mnist_lent(context: DomainContext, preprocess: Preprocess) -> Examples:

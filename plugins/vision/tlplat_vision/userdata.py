@@ -118,11 +118,14 @@ def _warn(said: Sequence[str], context: DomainContext) -> None:
         context.warn(f"{len(said) - 3} more images have several frames or float pixels")
 
 
-def split_rows(rows: Rows, pictures: Thumbnails, same: Ints, targets: Tensor, data_seed: int) -> Split:
+def split_rows(
+    rows: Rows, pictures: Thumbnails, same: Ints, targets: Tensor, data_seed: int, *, every: bool = True
+) -> Split:
     """The split: after ``pool_size`` rows where test rows came apart, else made here by clusters of near-copies.
 
     Args:
         same: (n,) numbers: rows of one number are equal once encoded.
+        every: every class must be on both sides.
 
     Raises:
         DataError TL-LEAK-DUP: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters of a class.
@@ -130,7 +133,7 @@ def split_rows(rows: Rows, pictures: Thumbnails, same: Ints, targets: Tensor, da
     if rows.pool_size < len(rows.records):
         return check_split(pictures, np.arange(len(rows.records)) >= rows.pool_size, rows.ids)
     split = split_thumbnails(pictures, (same, _groups(rows)), targets.numpy(), TEST_SHARE, data_seed)
-    for label in np.unique(targets.numpy()).tolist():
+    for label in np.unique(targets.numpy()).tolist() if every else ():
         inside = split.test[targets.numpy() == label]
         if inside.all() or not inside.any():
             name = rows.records[int(np.flatnonzero(targets.numpy() == label)[0])].label

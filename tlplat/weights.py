@@ -1,0 +1,129 @@
+"""Weights in a file of the user's, safetensors or torch, told by content; nothing in the file is ever executed."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tlplat.errors import ModelError, ResourceError
+from tlplat.tensorfile import read_tensors
+
+NESTS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+"""Where training scripts put a model's tensors beside epoch and optimiser; the first that is there counts."""
+MOST_RATIO = 100
+"""torch stores tensors uncompressed; a zip that swells more than this is a bomb."""
+_GLOBAL = re.compile(r"(?:GLOBAL|Unsupported global:)\s+(?:GLOBAL\s+)?([\w.]+)")
+_TO_CONVERT = (
+    "in the program that made the file, convert it: safetensors.torch.save_file(model.state_dict(), 'm.safetensors')"
+)
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Tensors by name, on the CPU: of a safetensors file, or of a state dict that ``torch.save`` wrote.
+
+    A training checkpoint gives its model's part, and ``module.`` before every name is taken off.
+
+    Raises:
+        ModelError TL-MODEL-UNSAFE: the file holds objects that loading would have to run (a whole module, TorchScript,
+            joblib, dill). TL-MODEL-CORRUPT: empty, truncated, no weights. TL-MODEL-TOO-BIG: a decompression bomb.
+            TL-MODEL-FORMAT: no tensors by name. What :func:`tlplat.storage.read_tensors` raises.
+        ResourceError TL-IO-READ: missing or unreadable.
+    """
+    head = _head(path)
+    if not head:
+        raise _corrupt(path, "it has 0 bytes")
+    if head[8:9] == b"{" and not head.startswith(b"PK"):
+        return read_tensors(path)[0]
+    if head.startswith(b"PK"):
+        _look_into_zip(path)
+    return _tensors(_loaded(path), path)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(16)
+    except OSError as error:
+        raise ResourceError(
+            "TL-IO-READ",
+            f"cannot read {path}: {error.strerror or error}",
+            where=str(path),
+            fix="check that the file exists and is yours to read",
+        ) from error
+
+
+def _look_into_zip(path: Path) -> None:
+    """What the archive's directory says, before anything is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise _corrupt(path, f"it is truncated or no whole archive ({error})") from error
+    swollen = sum(m.file_size for m in members)
+    if swollen > MOST_RATIO * path.stat().st_size:
+        raise ModelError(
+            "TL-MODEL-TOO-BIG",
+            f"{path.name} swells beyond a ratio of {MOST_RATIO}:1 when it is decompressed",
+            where=str(path),
+            found=f"{path.stat().st_size} bytes that become {swollen}",
+            fix="save the weights as torch does, uncompressed, or as safetensors",
+        )
+    if any("/code/" in m.filename or m.filename.endswith("/constants.pkl") for m in members):
+        raise _unsafe(path, "it is a TorchScript archive, which is executable code")
+
+
+def _loaded(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a broken stream makes it stumble over
+        text = str(error)
+        asked = _GLOBAL.search(text)
+        if asked is not None:
+            raise _unsafe(path, f"it asks for {asked[1]}, and a state_dict needs tensors alone") from error
+        if "Weights only load failed" in text or "magic number" in text.lower():
+            raise _unsafe(path, "it is a pickle that is not supported: no state_dict that torch.save wrote") from error
+        raise _corrupt(path, f"it is truncated or no weights file ({type(error).__name__})") from error
+
+
+def _tensors(found: Any, path: Path) -> dict[str, Any]:
+    import torch
+
+    if isinstance(found, Mapping):
+        for name in NESTS:
+            if isinstance(found.get(name), Mapping):
+                found = found[name]
+                break
+        tensors = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
+        if tensors:
+            parallel = all(name.startswith("module.") for name in tensors)
+            return {name.removeprefix("module.") if parallel else name: t for name, t in tensors.items()}
+    _no_state(found, path)
+
+
+def _no_state(found: Any, path: Path) -> NoReturn:
+    raise ModelError(
+        "TL-MODEL-FORMAT",
+        f"{path.name} holds no tensors by name",
+        where=str(path),
+        found=type(found).__name__,
+        expected="a state_dict",
+        fix="save model.state_dict()",
+    )
+
+
+def _unsafe(path: Path, why: str) -> ModelError:
+    return ModelError("TL-MODEL-UNSAFE", f"{path.name} is refused: {why}", where=str(path), fix=_TO_CONVERT)
+
+
+def _corrupt(path: Path, why: str) -> ModelError:
+    return ModelError(
+        "TL-MODEL-CORRUPT",
+        f"{path.name} is damaged: {why}",
+        where=str(path),
+        fix="restore the file from a copy, or make it again",
+    )
