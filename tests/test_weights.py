@@ -69,6 +69,8 @@ def test_whole_modules_and_other_pickles(tmp_path):
     refused(tmp_path / "m.pt", "TL-MODEL-UNSAFE", "torch.nn.modules.linear.Linear", "state_dict")
     (tmp_path / "m.joblib").write_bytes(b"\x80\x04\x95\x0b\0\0\0\0\0\0\0]\x94(K\x01K\x02e.")
     refused(tmp_path / "m.joblib", "TL-MODEL-UNSAFE", "pickle", "not supported")
+    (tmp_path / "m.dill").write_bytes(b"\x80\x02]q\x00(K\x01K\x02e.")
+    refused(tmp_path / "m.dill", "TL-MODEL-UNSAFE", "pickle", "not supported")
 
 
 def test_torchscript_is_code(tmp_path):

@@ -39,6 +39,8 @@ def read_weights(path: Path) -> dict[str, Any]:
         return read_tensors(path)[0]
     if head.startswith(b"PK"):
         _look_into_zip(path)
+    elif head[:1] == b"\x80" and head[:2] != b"\x80\x02":
+        raise _unsafe(path, "it is a pickle of joblib, dill or others, which is not supported")
     return _tensors(_loaded(path), path)
 
 

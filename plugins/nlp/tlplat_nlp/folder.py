@@ -95,8 +95,8 @@ def read_model(config: Path, weights: Path, tokenizer: Path, pooling: str = "mea
     args = _arguments(document, kin, pooling, config)
     tensors, _ = read_tensors(weights)
     state = encoder_state(tensors, kin, args["layers"], str(weights))
-    backbone = BertEncoder(**args)
-    wanted = {name: tuple(t.shape) for name, t in backbone.state_dict().items()}
+    with torch.device("meta"):  # names and shapes alone
+        wanted = {name: tuple(t.shape) for name, t in BertEncoder(**args).state_dict().items()}
     found = {name: tuple(t.shape) for name, t in state.items()}
     if wanted != found:
         wrong = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))

@@ -39,7 +39,7 @@ class PixelSvm(Baseline):
         x, y = pixels(train.inputs), train.targets.numpy()
         mean = x.mean(axis=0)
         spread = float(((x - mean) ** 2).sum(axis=1).mean()) or 1.0
-        model = SVC(C=PENALTIES[1], gamma=1 / spread)
+        model = SVC(C=PENALTIES[1], gamma=1 / spread, random_state=seed)
         if np.unique(y, return_counts=True)[1].min() >= FEWEST_OF_A_CLASS:
             folds = StratifiedKFold(3, shuffle=True, random_state=seed)
             model = GridSearchCV(model, {"C": PENALTIES}, cv=folds).fit(x, y).best_estimator_

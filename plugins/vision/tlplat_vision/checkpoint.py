@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tlplat.data.examples import state_digest
@@ -26,6 +27,7 @@ from tlplat_vision.preprocess import Preprocess
 Tensors = Mapping[str, Tensor]
 
 
+@torch.random.fork_rng(devices=[])
 def load_checkpoint(path: Path) -> SourceModel:
     """The small CNN or EfficientNet-Lite0 whose tensors the file holds, the architecture told by their names.
 

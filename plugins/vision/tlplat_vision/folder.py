@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from tlplat.data.examples import state_digest
@@ -24,6 +25,7 @@ LEFT_OUT = ("id2label", "label2id", "transformers_version", "architectures", "dt
 """Keys of config.json that say nothing of the structure."""
 
 
+@torch.random.fork_rng(devices=[])
 def load_folder(path: Path) -> SourceModel:
     """The source model in a folder.
 

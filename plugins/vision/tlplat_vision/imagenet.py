@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from tlplat.assets import fetch
 from tlplat.data.examples import state_digest
 from tlplat.domain import DomainContext
@@ -21,6 +23,7 @@ PREPROCESS = Preprocess(size=224, channels=3, fit="crop", crop=0.875, resample="
 """As the weights were trained and scored: the middle 7/8 of the shorter side at 224 pixels."""
 
 
+@torch.random.fork_rng(devices=[])
 def load_imagenet(context: DomainContext) -> SourceModel:
     """EfficientNet-Lite0, ImageNet top-1 75.1 % as published; classes are numbered ``imagenet-0`` and so on.
 

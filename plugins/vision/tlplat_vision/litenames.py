@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from tlplat_vision.efficientnet import LITE0, EfficientNetLite
@@ -58,7 +59,8 @@ SCHEMES = {
 
 def renamed(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
     """Backbone and head (empty where there is none) of Lite0 under this domain's names; None for other tensors."""
-    net = EfficientNetLite()
+    with torch.device("meta"):  # names and shapes alone
+        net = EfficientNetLite()
     shapes = {name: tuple(t.shape) for name, t in net.state_dict().items()}
     scheme = next((s for s in SCHEMES.values() if s.first in tensors), None)
     if scheme is None:
@@ -72,7 +74,7 @@ def renamed(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
                     state[f"{mine}.{part}"] = tensors[name]
                     used.add(name)
                 elif part == "num_batches_tracked":  # older files have none
-                    state[f"{mine}.{part}"] = net.state_dict()[f"{mine}.{part}"]
+                    state[f"{mine}.{part}"] = torch.tensor(0)
     head = {k.removeprefix(f"{scheme.head}."): t for k, t in tensors.items() if k.startswith(f"{scheme.head}.")}
     fits = {name: tuple(t.shape) for name, t in state.items()} == shapes
     rest = tensors.keys() - used - {f"{scheme.head}.{part}" for part in head}

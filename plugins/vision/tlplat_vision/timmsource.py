@@ -24,6 +24,7 @@ CLOSE = 1e-4
 """How near the parts' output must be to the whole model's, relative to its largest feature."""
 
 
+@torch.random.fork_rng(devices=[])
 def load_timm(name: str, checkpoint: Path | None, context: DomainContext) -> SourceModel:
     """The model ``name`` with the weights in ``checkpoint``, else those that timm fetches from its hub.
 
