@@ -185,7 +185,7 @@ def domain_options(module: str, name: str) -> Iterator[str]:
     yield "| flag | default | meaning |"
     yield "|---|---|---|"
     for name, info in options.model_fields.items():
-        default = "" if info.default is None else f"`{info.default}`"
+        default = "" if info.default in (None, ()) else f"`{info.default}`"
         choices = getattr(info.annotation, "__args__", ())
         words = ", ".join(f"`{c}`" for c in choices if isinstance(c, str))
         yield f"| `--{name.replace('_', '-')}` | {default} | {info.description}{f' ({words})' if words else ''} |"
@@ -247,6 +247,7 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "ops": (ops, "tlplat"),
     "genomics-options": (partial(domain_options, "tlplat_genomics", "GenomicsOptions"), "tlplat_genomics"),
     "genomics-assets": (partial(domain_assets, "tlplat_genomics"), "tlplat_genomics"),
+    "finance-options": (partial(domain_options, "tlplat_finance", "FinanceOptions"), "tlplat_finance"),
     "nlp-options": (partial(domain_options, "tlplat_nlp", "NlpOptions"), "tlplat_nlp"),
     "nlp-assets": (partial(domain_assets, "tlplat_nlp"), "tlplat_nlp"),
     "vision-options": (partial(domain_options, "tlplat_vision", "VisionOptions"), "tlplat_vision"),

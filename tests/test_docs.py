@@ -132,7 +132,7 @@ def test_commands_parse():
     seen = 0
     for page in PAGES:
         for arguments in (a for block in blocks(page) for a in block.commands()):
-            if any(d in arguments and find_spec(f"tlplat_{d}") is None for d in ("genomics", "nlp")):
+            if any(d in arguments and find_spec(f"tlplat_{d}") is None for d in ("finance", "genomics", "nlp")):
                 continue
             context, rest = cli.make_context("tlplat", list(arguments)), arguments
             while hasattr(context.command, "resolve_command"):
@@ -145,7 +145,8 @@ def test_commands_parse():
 
 
 @pytest.mark.parametrize(
-    ("page", "domain_class", "commands"), [("genomics", "GenomicsDomain", 4), ("nlp", "NlpDomain", 2)]
+    ("page", "domain_class", "commands"),
+    [("finance", "FinanceDomain", 2), ("genomics", "GenomicsDomain", 4), ("nlp", "NlpDomain", 2)],
 )
 def test_data_of_a_domains_page_are_accepted(page, domain_class, commands, tmp_path, monkeypatch, capfd):
     """Its files are written, and its commands' data pass the check that precedes a run."""

@@ -229,3 +229,21 @@ def test_observers_hear_the_end_of_a_run(toy, tmp_path, monkeypatch):
     made = carry_out(tmp_path / "run")
     assert [e["event"] for e in heard] == ["run_complete"]
     assert heard[0]["folder"] == str(made.folder)
+
+
+def test_a_domain_adds_to_the_closer_look_at_the_finalists(toy, tmp_path, monkeypatch):
+    """Its tables come behind the task's own, from the test rows' targets and predictions."""
+
+    def detail(self, target, evidence):
+        share = float((evidence.predictions.argmax(axis=1) == evidence.targets).mean())
+        return {"tables": [{"title": "Right", "columns": ["rows", "share"], "rows": [[len(target.test), share]]}]}
+
+    monkeypatch.setattr(toy.Toy, "detail", detail)
+    report = carry_out(tmp_path / "run", strategies=("linear_probe",), seeds=1).report
+    verdict = report["verdict"]
+    assert list(report["details"]) == [verdict["winner"], verdict["reference"]]
+    for key, found in report["details"].items():
+        (table,) = found["tables"]
+        metrics = next(c["metrics"] for c in report["candidates"] if c["key"] == key)
+        assert table["rows"] == [[400, pytest.approx(metrics["accuracy"])]]
+        assert found["confusion"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,27 @@ MOST_GROUPS = 20
 
 
 def detail(
-    finals: Sequence[Final], task: Task, labelled: Examples, test: Examples, names: Sequence[str] = (), least: int = 1
+    finals: Sequence[Final],
+    task: Task,
+    labelled: Examples,
+    test: Examples,
+    names: Sequence[str] = (),
+    least: int = 1,
+    more: Callable[[Evidence], Mapping[str, Any]] = lambda evidence: {},
 ) -> dict[str, Any]:
     """What report.json says under ``details``; of the first seed, whose fit is the one that is kept.
 
-    ``names``: of the groups, where the domain knows them. ``least``: no count of fewer rows is shown.
+    ``names``: of the groups, where the domain knows them. ``least``: no count of fewer rows is shown. ``more``: what
+    the domain adds; its charts and tables come behind the task's.
     """
+    found = evidence(finals, labelled, test, least)
+    own, added = task.detail(found), more(found)
+    drawn = {part: [*own.get(part, ()), *added.get(part, ())] for part in ("charts", "tables")}
     return {
         "note": f"seed {finals[0].validated.seed}",
         **groups(finals, task, test, names, least),
-        **task.detail(evidence(finals, labelled, test, least)),
+        **own,
+        **{part: shown for part, shown in drawn.items() if shown},
     }
 
 

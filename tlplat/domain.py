@@ -21,7 +21,7 @@ from tlplat.registry import Registry
 
 if TYPE_CHECKING:
     from tlplat.assets import Asset
-    from tlplat.tasks.base import Task
+    from tlplat.tasks.base import Evidence, Task
 
 
 class DomainOptions(BaseModel):
@@ -198,6 +198,13 @@ class Domain(ABC):
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
         """The field's classical baselines for this task."""
         return ()
+
+    def detail(self, target: TargetTask, evidence: Evidence) -> Mapping[str, Any]:
+        """What the field asks of a finalist's predictions of ``target.test``, beside the task's own closer look.
+
+        ``charts`` and ``tables``, as :meth:`tlplat.tasks.base.Task.detail` gives them (JSON); default: none.
+        """
+        return {}
 
     @abstractmethod
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,15 @@ def document(
         "search": {k: searched[k] for k in ("budget", "rounds", "round")},
         "verdict": _verdict(verdict),
         "details": {
-            key: detail(spoken[key].finals, task, labelled, target.test, target.group_names, stage.domain.least_count)
+            key: detail(
+                spoken[key].finals,
+                task,
+                labelled,
+                target.test,
+                target.group_names,
+                stage.domain.least_count,
+                functools.partial(stage.domain.detail, target),
+            )
             for key in looked_at
         },
         "data_card": {**target.data_card, "quality": stage.quality},

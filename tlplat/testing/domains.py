@@ -91,7 +91,7 @@ class DomainSuite(DomainFixtures):
         assert "no-such-source" in str(caught.value)
 
     def test_splits_are_disjoint_and_covering(self, target: TargetTask) -> None:
-        """No id, input or group on both sides; every class on both; folds part the labelled rows and keep groups."""
+        """No id, input or group on both sides; every class on both; folds keep groups and time, and part the rows."""
         pool, test = target.pool, target.test
         for part in (pool, test):
             assert len(set(part.ids)) == len(part), "ids must tell rows apart"
@@ -291,7 +291,11 @@ def _check_folds(labelled: Examples, target: TargetTask) -> None:
     for fold in parts:
         inside, held = set(fold.train.tolist()), set(fold.validation.tolist())
         assert not inside & held
-        assert inside | held == set(range(len(labelled)))
+        if labelled.spans is None:
+            assert inside | held == set(range(len(labelled)))
+        else:  # rows that overlap in time with a validation row are left out of training
+            train, validation = labelled.spans[fold.train], labelled.spans[fold.validation]
+            assert bool(((train[:, 1] < validation[:, 0].min()) | (train[:, 0] > validation[:, 1].max())).all())
         if labelled.groups is not None:
             assert not set(labelled.groups[fold.train].tolist()) & set(labelled.groups[fold.validation].tolist())
 

@@ -1,0 +1,179 @@
+"""Loans: the embedded consumer credit table, and tables of the user's, in the same terms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from tlplat.assets import fetch
+from tlplat.domain import DomainContext
+from tlplat.errors import DataError, Finding
+from tlplat_finance.assets import CREDIT
+from tlplat_finance.table import columns_of, days, need, read_texts
+
+ID, TARGET = "id", "Status"
+GOOD_BAD = ("good", "bad")
+SALARIED, SELF_EMPLOYED = "fixed", "freelance"
+MOST_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Loans:
+    """Rows of a table.
+
+    Attributes:
+        table: features, as :mod:`tlplat.data.columns` takes them. labels: what came of each row, None where unknown.
+        ids: names of the rows. groups: given ones, or None. days: since 1970, (n,) int64, or None.
+    """
+
+    table: dict[str, np.ndarray]
+    labels: list[str | None]
+    ids: list[str]
+    groups: list[str] | None = None
+    days: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: np.ndarray) -> Loans:
+        """The rows numbered ``rows``."""
+        return Loans(
+            {name: values[rows] for name, values in self.table.items()},
+            [self.labels[i] for i in rows.tolist()],
+            [self.ids[i] for i in rows.tolist()],
+            None if self.groups is None else [self.groups[i] for i in rows.tolist()],
+            None if self.days is None else self.days[rows],
+        )
+
+
+def consumer_credit(job: str, context: DomainContext) -> Loans:
+    """Loans of the embedded table to people of one ``Job``; 13 columns without the job itself."""
+    path = fetch(CREDIT, context.cache, offline=context.offline, report=context.report)
+    texts = read_texts(path)
+    kept = [i for i, of in enumerate(texts["Job"]) if of == job]
+    features = {name: [v[i] for i in kept] for name, v in texts.items() if name not in ("Job", TARGET)}
+    labels = [texts[TARGET][i] for i in kept]
+    return Loans(columns_of(features, {}, path), labels, [f"loan-{i}" for i in kept])
+
+
+def read_loans(
+    path: Path,
+    *,
+    target: str | None,
+    time: str | None = None,
+    group: str | None = None,
+    form: str | None = None,
+    late: str = "error",
+    kinds: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
+    context: DomainContext | None = None,
+    today: date | None = None,
+) -> Loans:
+    """The rows of a file of the user's. ``target`` None reads rows without labels.
+
+    Args:
+        time, group: columns of dates and of groups; they and ``id`` are no features. form: of the dates.
+        late: ``warn`` lets rows dated after ``today`` pass with a warning.
+        kinds: of columns, where they must not be guessed. only: features that are wanted; the others are not looked at.
+
+    Raises:
+        DataError: what :func:`read_texts`, :func:`columns_of` and :func:`days` raise; TL-DATA-LABEL-MISSING,
+            TL-DATA-LABEL-TYPE, TL-DATA-FUTURE; TL-DATA-COLUMN: no such column, an id twice, no group in a row.
+    """
+    texts = read_texts(path)
+    apart = {name for name in (target, time, group, ID) if name is not None}
+    ids = _ids(texts[ID], path) if ID in texts else [f"row {i + 1}" for i in range(len(next(iter(texts.values()))))]
+    labels = [None] * len(ids) if target is None else _labels(need(texts, target, path, "--target"), target, path)
+    when = None
+    if time is not None:
+        when, after = days(time, need(texts, time, path, "--time"), path, form, today)
+        told_of_late(after, time, path, late, context)
+    groups = None if group is None else _groups(need(texts, group, path, "--group"), group, path)
+    wanted = texts.keys() if only is None else only
+    features = {name: values for name, values in texts.items() if name not in apart and name in wanted}
+    if not features:
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{path.name} has no column to predict from",
+            where=str(path),
+            found=", ".join(texts),
+            fix="give a table with columns beside target, time, group and id",
+        )
+    return Loans(columns_of(features, kinds or {}, path), labels, ids, groups, when)
+
+
+def told_of_late(rows: Sequence[int], column: str, path: Path, late: str, context: DomainContext | None) -> None:
+    """Refuse rows dated in the future, or warn of them.
+
+    Raises:
+        DataError TL-DATA-FUTURE.
+    """
+    if not rows:
+        return
+    if late == "warn" and context is not None:
+        context.warn(f"{len(rows)} rows of {path.name} are dated in the future, the first is row {rows[0] + 1}")
+        return
+    raise DataError(
+        "TL-DATA-FUTURE",
+        f"{len(rows)} rows are dated in the future",
+        where=str(path),
+        findings=[Finding("after today", f"row {i + 1}, column {column}") for i in rows],
+        fix="mend the dates, or accept them with --future warn",
+    )
+
+
+def _ids(values: Sequence[str | None], path: Path) -> list[str]:
+    seen: set[str] = set()
+    for i, value in enumerate(values):
+        if value is None or value in seen:
+            raise DataError(
+                "TL-DATA-COLUMN",
+                "an id is missing" if value is None else f"the id {value!r} occurs twice",
+                where=f"{path}, row {i + 1}, column {ID}",
+                fix="give each row its own id, or leave the column out",
+            )
+        seen.add(value)
+    return [v or "" for v in values]
+
+
+def _groups(values: Sequence[str | None], column: str, path: Path) -> list[str]:
+    missing = [i for i, v in enumerate(values) if v is None]
+    if missing:
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{len(missing)} of {len(values)} rows have no group",
+            where=f"{path}, row {missing[0] + 1}, column {column}",
+            fix="give every row a group, or leave --group out",
+        )
+    return [v or "" for v in values]
+
+
+def _labels(values: Sequence[str | None], column: str, path: Path) -> list[str | None]:
+    missing = [i for i, v in enumerate(values) if v is None]
+    if missing:
+        raise DataError(
+            "TL-DATA-LABEL-MISSING",
+            f"{len(missing)} of {len(values)} rows have no {column}",
+            where=str(path),
+            findings=[Finding("no label", f"row {i + 1}, column {column}") for i in missing],
+            fix="complete the labels, or give these rows with --unlabeled",
+        )
+    known = {v for v in values if v is not None}
+    if len(known) > MOST_CLASSES:
+        raise DataError(
+            "TL-DATA-LABEL-TYPE",
+            f"{column} has {len(known)} different values: a class, such as good or bad, is predicted here",
+            where=f"{path}, column {column}",
+            expected=f"at most {MOST_CLASSES} classes",
+            fix="name a column of classes with --target, or --task volatility for prices",
+        )
+    return [_plain(v) for v in values if v is not None]
+
+
+def _plain(text: str) -> str:
+    """``1.0`` is the class 1."""
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text

@@ -1,0 +1,172 @@
+"""Volatility: the demo's indices, and prices of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlplat.data.columns import TableEncoder
+from tlplat.domain import DataOptions, DomainContext, TargetTask
+from tlplat.errors import DataError
+from tlplat.model import SourceModel
+from tlplat.tabular import TableInputs
+from tlplat.tasks.base import Evidence
+from tlplat_finance import garch, sources
+from tlplat_finance.assets import EU_MARKETS
+from tlplat_finance.baselines import GARCH
+from tlplat_finance.prices import Series, eu_indices, read_prices
+from tlplat_finance.volatility import MOMENT, WINDOW, Windows, windows
+
+DEMO_TEST_FROM = "1995"
+BLOCK = 44
+"""Days of a block that the bootstrap draws whole: two months. Errors of neighbouring days go together."""
+
+
+def target(options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
+    """The demo's indices or the user's prices: labelled days first, an embargo, then test days."""
+    series = eu_indices(context) if data.path is None else _read(options, data, context)
+    rows = windows(series, options.horizon)
+    cut, pool_rows, test_rows = _split(options, series, rows, demo=data.path is None)
+    rows.table[GARCH] = garch.forecasts(series, rows, options.horizon, cut)
+    encoder = TableEncoder.from_json(source.preprocess["columns"])
+    extra = _embargo(options) - options.horizon
+    units = rows.table[MOMENT].astype(np.int64) // BLOCK
+    everything = sources.volatility_examples(rows, encoder, units, extra)
+    pool, test = (everything.select(torch.from_numpy(kept)) for kept in (pool_rows, test_rows))
+    first = _said(series, cut)
+    if data.path is not None and source.name == sources.VOLATILITY_NAME and first < sources.US_UNTIL:
+        context.warn(f"the source has seen prices up to 1994, and test days begin at {first}: markets move together")
+    card: dict[str, Any] = {
+        "series": [one.name for one in series],
+        "days": int(max(one.moments[-1] for one in series)) + 1,
+        "pool_rows": len(pool),
+        "test_rows": len(test),
+        "split": {
+            "by": "time: labelled days first, then a gap, then test days, whose windows begin after the gap",
+            "test_windows_from": first,
+            "embargo_days": _embargo(options),
+            "rows_left_out": len(rows) - len(pool) - len(test),
+        },
+        "note": "a forecast of volatility and risk is no advice to buy or sell",
+    }
+    if data.path is None:
+        about = "daily closes of four European indices, 1991 to 1998; a row is an index and a day"
+        card = {"about": about, "license": EU_MARKETS.license, "citation": EU_MARKETS.citation, **card}
+        title = f"volatility: {source.name} -> European indices"
+    else:
+        card = {"file": data.path.name, **card}
+        title = f"volatility of {data.path.name}"
+    saved = {
+        **source.preprocess,
+        "horizon": options.horizon,
+        "price": data.target,
+        "time": options.time,
+        "group": data.group,
+        "date_format": options.date_format,
+    }
+    task = sources.volatility_task(options.horizon)
+    return TargetTask(title, task, pool, test, saved, card, f"block of {BLOCK} days", unlabeled=pool.inputs)
+
+
+def check(options: Any, data: DataOptions, context: DomainContext) -> None:
+    """Read the user's prices, and see that there are days enough."""
+    series = _read(options, data, context)
+    _split(options, series, windows(series, options.horizon), demo=False)
+
+
+def pretrained(options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+    """A network trained on the user's prices."""
+    assert data.path is not None
+    about = {"data": data.path.name, "license": "", "citation": ""}
+    series = _read(options, data, context)
+    return sources.volatility_source(data.path.name.partition(".")[0], series, options.horizon, about, context)
+
+
+def encode(path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], TableInputs]:
+    """A row for each series and day that has a whole window behind it, the last day included."""
+    series = read_prices(
+        path,
+        price=preprocess.get("price"),
+        time=preprocess.get("time"),
+        group=preprocess.get("group"),
+        form=preprocess.get("date_format"),
+        context=context,
+    )
+    rows = windows(series, preprocess["horizon"], known=False)
+    return rows.ids, TableInputs.of(TableEncoder.from_json(preprocess["columns"]), rows.table)
+
+
+def accuracy(evidence: Evidence, median: np.ndarray) -> dict[str, Any]:
+    """A table on the medians (n,): R2, QLIKE (Patton 2011), and the share within the outermost quantiles."""
+    y, p = evidence.targets[:, 0].astype(np.float64), evidence.predictions[:, 0]
+    gap = 2 * (y - median)
+    rows = [
+        ["R² of log volatility", float(1 - ((y - median) ** 2).mean() / y.var())],
+        ["rank correlation", float(np.corrcoef(y.argsort().argsort(), median.argsort().argsort())[0, 1])],
+        ["QLIKE", float((np.exp(gap) - gap - 1).mean())],
+        ["mean error of the median", float((median - y).mean())],
+        ["inside the outermost quantiles", float(((y >= p[:, 0]) & (y <= p[:, -1])).mean())],
+    ]
+    return {
+        "title": "Accuracy of the median",
+        "columns": ["measure", "value"],
+        "rows": rows,
+        "caption": "R² is against the mean of the test rows. QLIKE is 0 for a perfect forecast of the variance.",
+    }
+
+
+def _read(options: Any, data: DataOptions, context: DomainContext) -> list[Series]:
+    assert data.path is not None
+    return read_prices(
+        data.path,
+        price=data.target,
+        time=options.time,
+        group=data.group,
+        form=options.date_format,
+        late=options.future,
+        context=context,
+    )
+
+
+def _embargo(options: Any) -> int:
+    return int(options.horizon if options.embargo is None else options.embargo)
+
+
+def _split(options: Any, series: Sequence[Series], rows: Windows, *, demo: bool) -> tuple[int, np.ndarray, np.ndarray]:
+    """The moment at which test windows begin, and the rows of both sides.
+
+    Raises:
+        DataError TL-DATA-SHORT: too few days on one side.
+    """
+    last = int(max(one.moments[-1] for one in series))
+    if demo:
+        cut = next(i for i, said in enumerate(series[0].said) if said >= DEMO_TEST_FROM)
+    else:
+        moments = np.unique(rows.table[MOMENT])
+        cut = int(moments[int(len(moments) * (1 - options.test_share))])
+    pool = np.flatnonzero(rows.spans[:, 1] + _embargo(options) - options.horizon < cut)
+    test = np.flatnonzero(rows.spans[:, 0] >= cut)
+    if not (len(pool) and len(test)):
+        side = "before" if not len(pool) else "after"
+        raise DataError(
+            "TL-DATA-SHORT",
+            f"no rows are left {side} the split: a window takes {WINDOW} days, the horizon {options.horizon}, the "
+            f"embargo {_embargo(options)}",
+            found=f"{last + 1} days, {len(rows)} rows with a whole window",
+            expected=f"several times {WINDOW + options.horizon} days on both sides",
+            fix="give longer series, or another --test-share",
+        )
+    return cut, pool, test
+
+
+def _said(series: Sequence[Series], moment: int) -> str:
+    """The moment as the first series that has it says it."""
+    for one in series:
+        at = int(np.searchsorted(one.moments, moment))
+        if at < len(one.moments) and one.moments[at] == moment:
+            return one.said[at]
+    return str(moment)

@@ -1,0 +1,170 @@
+"""Prices of one or several series: read, checked, and as runs of days without a hole."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from tlplat.assets import fetch
+from tlplat.domain import DomainContext
+from tlplat.errors import DataError
+from tlplat_finance.assets import EU_MARKETS, US_STOCKS
+from tlplat_finance.loans import told_of_late
+from tlplat_finance.table import Texts, days, need, nonfinite, numbers, read_texts
+
+CLOSE, DATE = "close", "date"
+LONGEST_HOLE = 14
+"""Calendar days between two rows of a series; after a longer one a new run begins."""
+EU_START, EU_YEAR = 1991 + 129 / 260, 260
+"""The indices begin on business day 130 of 260 of 1991."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series.
+
+    Attributes:
+        moments: (n,) int64, rising: positions on the calendar that all series of a panel share.
+        prices: (n,) positive. said: (n,) the moments as texts. runs: (n,) numbers: rows of a run follow each other.
+    """
+
+    name: str
+    moments: np.ndarray
+    prices: np.ndarray
+    said: Sequence[str]
+    runs: np.ndarray
+
+    def before(self, moment: int) -> Series:
+        """The part that is earlier than ``moment``."""
+        n = int(np.searchsorted(self.moments, moment))
+        return Series(self.name, self.moments[:n], self.prices[:n], self.said[:n], self.runs[:n])
+
+
+def eu_indices(context: DomainContext) -> list[Series]:
+    """Daily closes of DAX, SMI, CAC and FTSE, 1991-1998. No dates are given: a row's moment is said as a year."""
+    path = fetch(EU_MARKETS, context.cache, offline=context.offline, report=context.report)
+    texts = read_texts(path)
+    n = len(next(iter(texts.values())))
+    moments = np.arange(n, dtype=np.int64)
+    said = [f"{EU_START + i / EU_YEAR:.3f}" for i in range(n)]
+    return [
+        Series(name, moments, numbers(name, v, path), said, np.zeros(n, dtype=np.int64)) for name, v in texts.items()
+    ]
+
+
+def us_stocks(context: DomainContext, until: str) -> list[Series]:
+    """Daily prices of 20 US stocks from 1990 on, adjusted, up to the day before ``until`` (YYYY-MM-DD)."""
+    path = fetch(US_STOCKS, context.cache, offline=context.offline, report=context.report)
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
+        header, *rows = csv.reader(handle)
+    rows = [row for row in rows if row[0] < until]
+    moments, said = np.arange(len(rows), dtype=np.int64), [row[0] for row in rows]
+    whole = np.zeros(len(rows), dtype=np.int64)
+    return [
+        Series(name, moments, np.array([float(row[column]) for row in rows]), said, whole)
+        for column, name in enumerate(header)
+        if column
+    ]
+
+
+def read_prices(
+    path: Path,
+    *,
+    price: str | None = None,
+    time: str | None = None,
+    group: str | None = None,
+    form: str | None = None,
+    late: str = "error",
+    context: DomainContext,
+    today: date | None = None,
+) -> list[Series]:
+    """The series of a file: one row a day, or one a day and series where ``group`` names their column.
+
+    Args:
+        price: the column of prices; default ``close``; without either, every other column is a series of its own.
+        time: the column of dates; default ``date``, in any case of letters. form: of the dates.
+        late: ``warn`` lets rows dated after ``today`` pass with a warning.
+
+    Raises:
+        DataError TL-DATA-NONFINITE: a price that is missing, infinite, zero or negative. TL-DATA-DATE: a date twice in
+            a series, and what :func:`days` raises. TL-DATA-FUTURE, TL-DATA-COLUMN, TL-DATA-NUMBER.
+    """
+    texts = read_texts(path)
+    time = time or next((name for name in texts if name.lower() == DATE), DATE)
+    when, after = days(time, need(texts, time, path, "--time"), path, form, today)
+    told_of_late(after, time, path, late, context)
+    if price is None and (CLOSE in texts or group is not None):
+        price = CLOSE
+    calendar = np.unique(when)
+    parts = _long(texts, path, price, group) if price is not None else _wide(texts, path, time)
+    made = []
+    for name, column, rows, values in parts:
+        usable = np.isfinite(values) & (values > 0)
+        wrong = rows[~usable]
+        if len(wrong):
+            fix = "mend the prices, which must be positive numbers, or leave these rows out"
+            raise nonfinite(column, path, wrong, texts[column], fix)
+        made.append(_series(name, when[rows], values, calendar, path, rows, time))
+    for series in made:
+        holes = int(series.runs[-1])
+        if holes:
+            context.warn(
+                f"{series.name} has {holes} holes of more than {LONGEST_HOLE} days; no window reaches across one"
+            )
+    return made
+
+
+def _long(texts: Texts, path: Path, price: str, group: str | None) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    values = numbers(price, need(texts, price, path, "--target"), path)
+    if group is None:
+        return [(price, price, np.arange(len(values)), values)]
+    names = [n or "" for n in need(texts, group, path, "--group")]
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        rows.setdefault(name, []).append(i)
+    return [(name, price, np.array(index), values[index]) for name, index in rows.items()]
+
+
+def _wide(texts: Texts, path: Path, time: str) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    found = {name: numbers(name, values, path) for name, values in texts.items() if name != time}
+    if not found:
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{path.name} has no column of prices",
+            where=str(path),
+            found=", ".join(texts),
+            expected=CLOSE,
+            fix="name the column of prices with --target",
+        )
+    made = []
+    for name, values in found.items():
+        known = np.flatnonzero(~np.isnan(values))
+        if not len(known):
+            raise nonfinite(name, path, np.arange(len(values)), texts[name], "leave the column out")
+        rows = np.arange(known[0], known[-1] + 1)  # a series may begin later and end earlier than the others
+        made.append((name, name, rows, values[rows]))
+    return made
+
+
+def _series(
+    name: str, when: np.ndarray, prices: np.ndarray, calendar: np.ndarray, path: Path, rows: np.ndarray, time: str
+) -> Series:
+    order = np.argsort(when, kind="stable")
+    when, prices, rows = when[order], prices[order], rows[order]
+    twice = np.flatnonzero(np.diff(when) == 0)
+    if len(twice):
+        raise DataError(
+            "TL-DATA-DATE",
+            f"{name} has {len(twice)} dates twice",
+            where=f"{path}, row {int(rows[twice[0] + 1]) + 1}, column {time}",
+            fix="give one row a day and series; name the column that tells series apart with --group",
+        )
+    runs = np.cumsum(np.r_[0, np.diff(when) > LONGEST_HOLE]).astype(np.int64)
+    said = [str(day) for day in when.astype("datetime64[D]")]
+    return Series(name, np.searchsorted(calendar, when).astype(np.int64), prices, said, runs)

@@ -1,0 +1,195 @@
+"""Tables of the user's: CSV, TSV and Parquet as columns of texts; numbers and dates read strictly.
+
+An error names row and column. Rows are numbered from 1, the header apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+
+from tlplat.data.tables import read_table
+from tlplat.errors import DataError, Finding, did_you_mean
+
+Texts = Mapping[str, Sequence[str | None]]
+"""Columns of texts; None where a value is missing."""
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+PARQUET = b"PAR1"
+
+
+def read_texts(path: Path) -> dict[str, list[str | None]]:
+    """The columns of a CSV, TSV or Parquet file, in the file's order.
+
+    Raises:
+        DataError: what :func:`tlplat.data.tables.read_table` raises; TL-DATA-PARQUET: damaged, or no row.
+    """
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _parquet(path)
+    rows = [row for _, row in read_table(path)]
+    return {name: [None if row[name].lower() in MISSING else row[name] for row in rows] for name in rows[0]}
+
+
+def _parquet(path: Path) -> dict[str, list[str | None]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            "TL-DATA-PARQUET",
+            f"{path} is no readable Parquet file: {str(error)[:200]}",
+            where=str(path),
+            fix="write it again",
+        ) from error
+    if not table.num_rows:
+        raise DataError("TL-DATA-PARQUET", f"{path} has 0 rows", where=str(path), fix="give a file with rows")
+    return {name: [_text(value) for value in table[name].to_pylist()] for name in table.column_names}
+
+
+def _text(value: object) -> str | None:
+    if value is None or value != value:
+        return None
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    text = str(value).strip()
+    return None if text.lower() in MISSING else text
+
+
+def need(columns: Texts, name: str, path: Path, flag: str) -> Sequence[str | None]:
+    """The column, or DataError TL-DATA-COLUMN that says which flag named it."""
+    if name not in columns:
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"no column {name!r}{did_you_mean(name, list(columns))}",
+            where=str(path),
+            found=", ".join(columns),
+            expected=name,
+            fix=f"name the column that is there with {flag}",
+        )
+    return columns[name]
+
+
+def as_number(text: str | None) -> float | None:
+    """The number, NaN where it is missing, None where it is none."""
+    if text is None:
+        return float("nan")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def numbers(name: str, values: Sequence[str | None], path: Path) -> np.ndarray:
+    """A column (n,) float64 that must be numeric; NaN where a value is missing.
+
+    Raises:
+        DataError TL-DATA-NUMBER: a word, or a decimal comma. TL-DATA-NONFINITE: infinity.
+    """
+    found = [as_number(v) for v in values]
+    wrong = [i for i, v in enumerate(found) if v is None]
+    if wrong:
+        comma = any(DECIMAL_COMMA.fullmatch(values[i] or "") for i in wrong)
+        raise DataError(
+            "TL-DATA-NUMBER",
+            f"{len(wrong)} of {len(values)} values of {name} are no numbers"
+            + (": they have a decimal comma" if comma else ""),
+            where=str(path),
+            findings=[Finding("not a number", f"row {i + 1}, column {name}", str(values[i])[:40]) for i in wrong],
+            fix="write numbers with a decimal point and no separator of thousands (1234.56); leave unknown ones empty",
+        )
+    column = np.array(found, dtype=np.float64)
+    infinite = np.flatnonzero(np.isinf(column))
+    if len(infinite):
+        raise nonfinite(name, path, infinite, values, "leave unknown values empty")
+    return column
+
+
+def nonfinite(name: str, path: Path, rows: np.ndarray, values: Sequence[str | None], fix: str) -> DataError:
+    """TL-DATA-NONFINITE with the rows' places and what stands there."""
+    return DataError(
+        "TL-DATA-NONFINITE",
+        f"{len(rows)} of {len(values)} values of {name} cannot be used",
+        where=str(path),
+        findings=[
+            Finding(
+                "no usable number", f"row {i + 1}, column {name}", "nothing" if values[i] is None else str(values[i])
+            )
+            for i in rows.tolist()
+        ],
+        fix=fix,
+    )
+
+
+def columns_of(texts: Texts, kinds: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
+    """Columns as :mod:`tlplat.data.columns` takes them: float64, or objects for words.
+
+    Args:
+        kinds: ``numeric`` or ``categorical`` where it must not be guessed. A column where at least half of the values
+            are numbers is one of numbers, and a word in it is an error.
+
+    Raises:
+        DataError: what :func:`numbers` raises.
+    """
+    found = {}
+    for name, values in texts.items():
+        there = [v for v in values if v is not None]
+        numeric = sum(as_number(v) is not None or DECIMAL_COMMA.fullmatch(v) is not None for v in there)
+        kind = kinds.get(name) or ("categorical" if 2 * numeric < len(there) else "numeric")
+        found[name] = np.array(values, dtype=object) if kind == "categorical" else numbers(name, values, path)
+    return found
+
+
+def days(
+    name: str, values: Sequence[str | None], path: Path, form: str | None, today: date | None = None
+) -> tuple[np.ndarray, list[int]]:
+    """A column of dates as days since 1970 (n,) int64, and the numbers of the rows after ``today``.
+
+    Args:
+        form: as strptime takes it; None reads ISO dates (2024-02-13), 20240213 and years.
+
+    Raises:
+        DataError TL-DATA-DATE: missing, or in another format.
+    """
+    read = _reader(values, form)
+    found = [None if v is None else read(v) for v in values]
+    wrong = [i for i, day in enumerate(found) if day is None]
+    if wrong:
+        like = form or "YYYY-MM-DD"
+        raise DataError(
+            "TL-DATA-DATE",
+            f"{len(wrong)} of {len(values)} dates in {name} are missing or not in the format {like}",
+            where=str(path),
+            findings=[
+                Finding("no date of that format", f"row {i + 1}, column {name}", str(values[i])[:40]) for i in wrong
+            ],
+            fix="name the one format of all dates, such as --date-format %d/%m/%Y, or write them as YYYY-MM-DD",
+        )
+    known = [day for day in found if day is not None]
+    late = [i for i, day in enumerate(known) if day > (today or date.today())]
+    return np.array([day.toordinal() for day in known], dtype=np.int64) - date(1970, 1, 1).toordinal(), late
+
+
+def _reader(values: Sequence[str | None], form: str | None) -> Callable[[str], date | None]:
+    there = [v for v in values if v is not None]
+    if form is None:
+        if there and all(re.fullmatch(r"\d{4}", v) for v in there):
+            form = "%Y"
+        elif there and all(re.fullmatch(r"\d{8}", v) for v in there):
+            form = "%Y%m%d"
+
+    def read(text: str) -> date | None:
+        try:
+            if form is not None:
+                return datetime.strptime(text, form).date()
+            return date.fromisoformat(text[:10]) if ISO.fullmatch(text) else None
+        except ValueError:
+            return None
+
+    return read
