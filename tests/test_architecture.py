@@ -47,6 +47,8 @@ LAYERS = [
     {"crew", "worker"},
     {"detail", "summary", "report"},
     {"runner", "explanation"},
+    {"arrays"},
+    {"api", "estimators"},
     {"testing"},
     {"cli", "__main__"},
 ]

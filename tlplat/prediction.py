@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from tlplat import plugins
 from tlplat.cache import cache_root
+from tlplat.data.examples import Inputs
 from tlplat.domain import DomainContext
 from tlplat.errors import UsageError
 from tlplat.features import EXTRACTION_BATCH, apply_in_batches
@@ -19,8 +20,10 @@ from tlplat.registry import Registry
 from tlplat.storage import read_json
 
 
-def load_run_model(folder: Path) -> tuple[LoadedModel, Registry]:
+def load_run_model(folder: Path, registry: Registry | None = None) -> tuple[LoadedModel, Registry]:
     """The model of a run directory, or of a ``model/`` folder on its own, with the plugins that it needs.
+
+    ``registry``: what is loaded already, which goes before what plugins bring.
 
     Raises:
         UsageError TL-RUN-MISSING: no model there. PluginError: a plugin that it needs is not installed.
@@ -34,7 +37,7 @@ def load_run_model(folder: Path) -> tuple[LoadedModel, Registry]:
             where=str(place / "structure.json"),
             fix=f"finish the run first (tlplat resume {folder}), or name the folder that `tlplat run` printed",
         )
-    registry = Registry()
+    registry = Registry() if registry is None else registry
     for group, name in required_plugins(place):
         plugins.load(group, [name], registry)
     return load_model(place, registry), registry
@@ -49,7 +52,13 @@ def predict(folder: Path, data: Path, report: Reporter) -> Iterator[dict[str, An
     context = DomainContext(registry, cache_root(), threads=torch.get_num_threads(), report=report)
     domain = plugins.domain(loaded.manifest["domain"], registry)
     ids, inputs = domain.encode(data, loaded.preprocess, context)
-    calibration = _calibration(folder / "model" if (folder / "model").is_dir() else folder)
+    yield from predict_inputs(loaded, ids, inputs, calibration_of(folder), report)
+
+
+def predict_inputs(
+    loaded: LoadedModel, ids: Sequence[str], inputs: Inputs, calibration: Mapping[str, Any] | None, report: Reporter
+) -> Iterator[dict[str, Any]]:
+    """As :func:`predict`, for rows that are encoded already."""
     with report.task("predicting", total=len(inputs)) as advance:
         for start in range(0, len(inputs), EXTRACTION_BATCH):
             rows = torch.arange(start, min(start + EXTRACTION_BATCH, len(inputs)))
@@ -59,6 +68,8 @@ def predict(folder: Path, data: Path, report: Reporter) -> Iterator[dict[str, An
             advance(len(rows))
 
 
-def _calibration(place: Path) -> dict[str, Any] | None:
+def calibration_of(folder: Path) -> dict[str, Any] | None:
+    """What held-out rows said of the model's probabilities or errors; None where there were too few."""
+    place = folder / "model" if (folder / "model").is_dir() else folder
     path = place / CALIBRATION
     return dict(read_json(path)) if path.exists() else None

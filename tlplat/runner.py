@@ -18,6 +18,7 @@ from tlplat.crew import Crew
 from tlplat.data.splits import folds
 from tlplat.detail import evidence
 from tlplat.evaluate import Resamples, Scores, Standing, best, judge
+from tlplat.model import SourceModel
 from tlplat.modelio import CALIBRATION, save_model
 from tlplat.plan import json_hash
 from tlplat.progress import Reporter
@@ -41,13 +42,32 @@ class Run:
     folder: Path
     report: dict[str, Any]
 
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """``outcome`` (helps, ties, hurts), ``sentence``, ``difference``, ``interval`` and more."""
+        found: dict[str, Any] = self.report["verdict"]
+        return found
 
-def run(config: RunConfig, registry: Registry, report: Reporter, origins: Mapping[str, str] | None = None) -> Run:
+    def predict(self, data: Path | str) -> list[dict[str, Any]]:
+        """As :func:`tlplat.prediction.predict`, all rows of the file at once."""
+        from tlplat.prediction import predict
+
+        return list(predict(self.folder, Path(data), Reporter()))
+
+
+def run(
+    config: RunConfig,
+    registry: Registry,
+    report: Reporter,
+    origins: Mapping[str, str] | None = None,
+    source: SourceModel | None = None,
+) -> Run:
     """Carry out a new run in a folder of its own.
 
     Args:
         registry: loaded as :func:`tlplat.stage.load_registry` does.
         origins: where each setting came from, by dotted key (flag, file, environment), for the report.
+        source: stands in for those that the configuration names; such a run cannot be resumed.
 
     Raises:
         UsageError TL-OUT-EXISTS: the folder that ``config.out`` names is in use.
@@ -60,7 +80,7 @@ def run(config: RunConfig, registry: Registry, report: Reporter, origins: Mappin
         set_threads(config)
         write_json(folder / "env.json", {**environment(config.device), "config_origins": dict(origins or {})})
         with untouched_on_refusal(folder):
-            stage = prepare(config, registry, report, folder=folder)
+            stage = prepare(config, registry, report, source=source, folder=folder)
         return _carry_out(folder, stage, report)
 
 

@@ -1,0 +1,129 @@
+"""The domain ``arrays``: rows in one file, a share of them set apart as test rows, plain baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from tlplat.arrays.baselines import baselines_for
+from tlplat.arrays.rows import Rows, read
+from tlplat.data.examples import Examples, Inputs, TensorInputs
+from tlplat.data.splits import partition
+from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.errors import DataError, ModelError, UsageError
+from tlplat.model import SourceModel
+from tlplat.tasks.base import Task
+from tlplat.tasks.classification import Classification
+from tlplat.tasks.regression import Regression
+
+OWN = "own"
+
+
+class ArrayOptions(DomainOptions):
+    task: Literal["auto", "classification", "regression"] = Field(
+        "auto", description="auto: regression where y holds floating-point numbers"
+    )
+    test_share: float = Field(0.25, gt=0, lt=1, description="share of the rows set apart, looked at once at the end")
+
+
+class Arrays(Domain):
+    """Rows of numbers of one shape; the source is a module handed in from Python, or a folder of tlplat's."""
+
+    name: ClassVar[str] = "arrays"
+    summary: ClassVar[str] = "rows of numbers (.npz, .safetensors) and any torch module, from Python"
+    Options = ArrayOptions
+
+    def sources(self) -> Sequence[SourceInfo]:
+        return [SourceInfo(OWN, "a model of yours: a torch module from Python, or --source FOLDER", "yours", "none")]
+
+    def source(self, name: str, options: ArrayOptions, context: DomainContext) -> SourceModel:
+        if name == OWN:
+            raise UsageError(
+                "TL-SOURCE-NONE",
+                "the domain arrays has no source model of its own",
+                fix="hand a torch module to tlplat.transfer(...) in Python, or name a source folder with --source",
+            )
+        raise ModelError(
+            "TL-MODEL-UNKNOWN", f"no source model {name!r}", fix="name a folder that `tlplat pretrain` wrote"
+        )
+
+    def target(
+        self, options: ArrayOptions, data: DataOptions, source: SourceModel, context: DomainContext
+    ) -> TargetTask:
+        if data.path is None:
+            raise UsageError("TL-USAGE", "the domain arrays has no demo", fix="give your rows: --data FILE.npz")
+        rows = read(data.path)
+        self._fits(rows, source.preprocess, data.path)
+        task, targets = _task(rows, options, data.path, source)
+        ids = [f"row {i}" for i in range(len(rows))]
+        examples = Examples(TensorInputs(rows.x), targets, ids, rows.groups, rows.groups)
+        task.check(examples.targets, ids)
+        parts = max(2, round(1 / min(options.test_share, 1 - options.test_share)))
+        fold = partition(examples, context.data_seed, task, parts)[0]
+        pool, test = (fold.train, fold.validation) if options.test_share <= 0.5 else (fold.validation, fold.train)
+        how = "at random" if rows.groups is None else "whole groups"
+        card = {
+            "data": data.path.name,
+            "rows": len(rows),
+            "shape": list(rows.x.shape[1:]),
+            "split": f"{len(test)} of {len(rows)} rows set apart, {how}",
+        }
+        return TargetTask(
+            title=f"{data.path.stem if data.path.parent.name != 'arrays' else 'arrays'}: {source.name}",
+            task=task,
+            pool=examples.select(pool),
+            test=examples.select(test),
+            preprocess=dict(source.preprocess),
+            data_card=card,
+            unit="row" if rows.groups is None else "group",
+        )
+
+    def baselines(self, target: TargetTask) -> Sequence[Baseline]:
+        return baselines_for(target.task)
+
+    def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
+        rows = read(path)
+        self._fits(rows, preprocess, path)
+        return [f"row {i}" for i in range(len(rows))], TensorInputs(rows.x)
+
+    @staticmethod
+    def _fits(rows: Rows, preprocess: Mapping[str, Any], path: Path) -> None:
+        shape, dtype = list(rows.x.shape[1:]), str(rows.x.dtype).removeprefix("torch.")
+        if shape != preprocess["shape"] or dtype != preprocess["dtype"]:
+            raise DataError(
+                "TL-DATA-COLUMN",
+                f"{path.name} holds rows of shape {tuple(shape)} {dtype}",
+                expected=f"{tuple(preprocess['shape'])} {preprocess['dtype']}, what the model takes",
+                fix="give rows of the shape and type that the model was trained on",
+            )
+
+
+def _task(rows: Rows, options: ArrayOptions, path: Path, source: SourceModel) -> tuple[Task, torch.Tensor]:
+    """The task, and the targets as it takes them; classes that are the source's stand in its order."""
+    if rows.y is None:
+        raise DataError("TL-DATA-LABEL-MISSING", f"{path.name} holds no array y", fix="save the labels as y")
+    numbers = rows.y.is_floating_point()
+    if options.task == "regression" or (options.task == "auto" and numbers):
+        values = rows.y.double()
+        if rows.classes and not numbers:
+            try:
+                values = torch.tensor([float(c) for c in rows.classes], dtype=torch.float64)[rows.y]
+            except ValueError as error:
+                raise DataError(
+                    "TL-DATA-TARGET", f"{path.name}: y holds names, not numbers", fix="use task=classification"
+                ) from error
+        return Regression(), values
+    codes, names = rows.y, list(rows.classes)
+    if numbers:
+        distinct, codes = torch.unique(rows.y, return_inverse=True)
+        names = [f"{v:g}" for v in distinct.tolist()]
+    elif not names:
+        names = [str(i) for i in range(int(rows.y.max()) + 1)]
+    theirs = [] if source.task is None else list(source.task.labels)
+    if sorted(theirs) == sorted(names):
+        codes, names = torch.tensor([theirs.index(n) for n in names])[codes], theirs
+    return Classification(names), codes

@@ -1,0 +1,149 @@
+"""Rows of numbers in files: ``.npz`` (x, y, groups) and ``.safetensors`` (the same, class names in its metadata)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlplat.errors import DataError, TlplatError
+from tlplat.tensorfile import read_tensors, write_tensors
+
+CLASSES = "classes"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one shape.
+
+    Attributes:
+        x: (n, ...) float or integer. y: (n,) integers or floats, or None. groups: (n,) int64, or None.
+        classes: names of the classes that integers of y number; empty where they stand for themselves.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+    groups: Tensor | None = None
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def rows_of(x: Any, y: Any = None, groups: Any = None, where: str = "the arrays") -> Rows:
+    """Rows from whatever numpy or torch take as arrays; strings in ``y`` and ``groups`` are numbered.
+
+    Raises:
+        DataError: TL-DATA-TYPE (not numbers), TL-DATA-EMPTY, TL-DATA-COLUMN (lengths differ), TL-NUM-NONFINITE.
+    """
+    inputs = _numbers(x, f"{where}: x")
+    if inputs.ndim < 2 or not len(inputs):
+        raise DataError(
+            "TL-DATA-EMPTY" if inputs.ndim > 1 else "TL-DATA-TYPE",
+            f"{where}: x has shape {tuple(inputs.shape)}",
+            expected="(rows, features) or (rows, ...), at least one row",
+            fix="give one row for each example",
+        )
+    wrong = torch.nonzero(~torch.isfinite(inputs.flatten(1)).all(dim=1)).flatten().tolist()
+    if wrong:
+        raise DataError(
+            "TL-DATA-NONFINITE",
+            f"{where}: {len(wrong)} of {len(inputs)} rows of x hold NaN or infinity",
+            where=f"row {wrong[0]}",
+            fix="fill in or leave out these rows before; nothing is dropped silently",
+        )
+    targets, classes = (None, ()) if y is None else _targets(y, f"{where}: y")
+    numbered = None if groups is None else _codes(np.asarray(groups))[0]
+    for name, values in (("y", targets), ("groups", numbered)):
+        if values is not None and values.shape != (len(inputs),):
+            raise DataError(
+                "TL-DATA-COLUMN",
+                f"{where}: {name} has shape {tuple(values.shape)} beside {len(inputs)} rows of x",
+                fix=f"give one entry of {name} for each row",
+            )
+    return Rows(inputs, targets, numbered, classes)
+
+
+def read(path: Path) -> Rows:
+    """The rows of a file.
+
+    Raises:
+        DataError: TL-DATA-PATH, TL-DATA-READ (no arrays, or pickled ones), and those of :func:`rows_of`.
+    """
+    if not path.is_file():
+        raise DataError("TL-DATA-PATH", f"{path} is no file", fix="give a .npz or .safetensors file")
+    try:
+        found, classes = _safetensors(path) if path.suffix == ".safetensors" else (_npz(path), ())
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TlplatError) as error:
+        raise DataError(
+            "TL-DATA-READ",
+            f"{path} cannot be read as arrays: {str(error).splitlines()[0]}",
+            fix="save numbers with numpy.savez(FILE, x=..., y=...), no objects (nothing pickled is ever read)",
+        ) from error
+    if "x" not in found:
+        raise DataError(
+            "TL-DATA-COLUMN", f"{path} holds no array x", found=", ".join(found) or "none", fix="name the rows x"
+        )
+    rows = rows_of(found["x"], found.get("y"), found.get("groups"), str(path))
+    return Rows(rows.x, rows.y, rows.groups, classes or rows.classes)
+
+
+def keep(rows: Rows, cache: Path) -> Path:
+    """The rows as a file of the cache, named by their content, where workers and a resume find them."""
+    tensors = {name: value for name in ("x", "y", "groups") if (value := getattr(rows, name)) is not None}
+    digest = hashlib.sha256(json.dumps(rows.classes).encode())
+    for name, value in tensors.items():
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    path = cache / "arrays" / f"{digest.hexdigest()[:32]}.safetensors"
+    if not path.exists():
+        write_tensors(path, tensors, {CLASSES: json.dumps(rows.classes)})
+    return path
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    tensors, metadata = read_tensors(path)
+    return dict(tensors), tuple(json.loads(metadata.get(CLASSES, "[]")))
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if isinstance(archive, np.ndarray):  # a .npy file: rows alone
+            return {"x": archive}
+        return {name: archive[name] for name in archive.files}
+
+
+def _numbers(values: Any, what: str) -> Tensor:
+    array = values.detach().cpu() if isinstance(values, Tensor) else np.asarray(values)
+    if not isinstance(array, Tensor):
+        if array.dtype.kind not in "fiub":
+            raise DataError(
+                "TL-DATA-TYPE", f"{what} holds {array.dtype}, not numbers", fix="encode it as numbers first"
+            )
+        array = torch.from_numpy(np.ascontiguousarray(array))
+    if array.is_floating_point() or array.dtype == torch.bool:
+        return array.to(torch.float32)
+    return array if array.dtype == torch.uint8 else array.to(torch.int64)
+
+
+def _targets(values: Any, what: str) -> tuple[Tensor, tuple[str, ...]]:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype.kind in "f":
+        return torch.from_numpy(array.astype(np.float64)), ()
+    if array.dtype.kind not in "iubUO":
+        raise DataError("TL-DATA-TYPE", f"{what} holds {array.dtype}", fix="give class names, integers or numbers")
+    return _codes(array)
+
+
+def _codes(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
+    """Numbers of the sorted distinct values, and these as strings."""
+    names, codes = np.unique(array.astype(str) if array.dtype.kind == "O" else array, return_inverse=True)
+    return torch.from_numpy(codes.reshape(array.shape).astype(np.int64)), tuple(str(n) for n in names)
