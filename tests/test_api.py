@@ -155,8 +155,9 @@ def test_settings_that_are_refused(toy, given, error, said) -> None:
 def test_arrays_without_rows_or_source(tmp_path) -> None:
     with pytest.raises(UsageError, match="needs rows"):
         tlplat.transfer("arrays", source=net())
-    with pytest.raises(TlplatError, match="no source model of its own"):
+    with pytest.raises(TlplatError, match="no source model of its own") as caught:
         tlplat.transfer("arrays", problem(40, 1), out=tmp_path / "r")
+    assert caught.value.code == "TL-SOURCE-NONE"
     with pytest.raises(DataError, match="NaN"):
         tlplat.transfer("arrays", (np.full((4, 6), np.nan), [0, 1, 0, 1]), source=net())
     assert not (tmp_path / "r").exists()

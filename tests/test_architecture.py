@@ -48,9 +48,8 @@ LAYERS = [
     {"detail", "summary", "report"},
     {"runner", "explanation"},
     {"arrays"},
-    {"api", "estimators"},
     {"testing"},
-    {"cli", "__main__"},
+    {"cli", "__main__", "api", "estimators"},
 ]
 """From the bottom up: a module imports only from its own layer and those before it."""
 

@@ -99,5 +99,5 @@ def _plugins() -> Iterator[dict[str, Any]]:
     for entry, fault in probes:
         said = f"disabled: [{fault.code}] {fault.message}" if fault else entry.owner
         yield _row(f"plugin {entry.name}", said, "fault" if fault else "ok", group=entry.group, owner=entry.owner)
-    if not any(entry.group == "domains" for entry, _ in probes):
+    if not any(entry.group == "domains" and not entry.built_in for entry, _ in probes):
         yield _row("domains", nothing_installed("domains"), "warning")

@@ -42,7 +42,7 @@ def list_group(group: str, as_json: bool) -> None:
     elif found:
         write_table(("name", "distribution", "version"), found)
     warn_of_faults(found)
-    if not found:
+    if not found or (group == "domains" and all(row["distribution"] == "tlplat" for row in found)):
         click.echo(nothing_installed(group), err=True)
 
 
@@ -87,7 +87,7 @@ def _lines(fields: dict[str, Any]) -> Iterator[str]:
 def domains(name: str | None) -> Iterator[tuple[str, Any, str]]:
     """Name, instance and owner of the domain ``name``, or of all that load; a broken one is a warning."""
     registry = plugins.load("domains", None if name is None else [name])
-    if not registry.names("domains"):
+    if all(registry.owner("domains", found).startswith("tlplat ") for found in registry.names("domains")):
         click.echo(nothing_installed("domains"), err=True)
     for found in registry.names("domains"):
         yield found, registry.get("domains", found)(), registry.owner("domains", found)
