@@ -124,3 +124,16 @@ def test_peek(file, monkeypatch):
 def test_spellings():
     assert (flag("data.path"), flag("strategies"), flag("data.labels_from")) == ("data", "strategy", "labels-from")
     assert variable("train.batch_size") == "TLPLAT_TRAIN__BATCH_SIZE"
+
+
+def test_each_demo_of_a_domain_may_have_labels_of_its_own():
+    class Several(Toy):
+        @classmethod
+        def labels_by_default(cls, options):
+            return {2.0: 12}.get(options.get("shift"), cls.default_labels)
+
+    near, _ = resolve({"domain": "toy"}, environ={}, domain=Several)
+    far, origins = resolve({"domain": "toy", "options.shift": 2.0}, environ={}, domain=Several)
+    own, _ = resolve({"domain": "toy", "options.shift": 2.0, "labels": 7}, environ={}, domain=Several)
+    assert (near.labels, far.labels, own.labels) == (40, 12, 7)
+    assert origins["labels"] == "domain toy"

@@ -54,6 +54,8 @@ def test_the_sources_that_are_meant(sourcing):
 
     assert names(None) == ["rings"]
     assert names("auto") == ["rings", "flipped", "headless"]
+    flipping = type("Flipping", (type(sourcing.domain),), {"default_source": lambda self, options: "flipped"})()
+    assert dataclasses.replace(sourcing, domain=flipping, config=config(source=None)).names() == ["flipped"]
     assert names("flipped") == ["flipped"]
     assert names("rings, doubled,rings") == ["rings", "doubled"]
 

@@ -98,6 +98,8 @@ class TargetTask:
         unlabeled: rows of the target that may be adapted to without their labels, or None: the pool's inputs, say.
             The core leaves out those that are labelled or test rows, and draws from many.
         group_names: what reports call the groups, by their number; without them they are numbered.
+        may_repeat: different units may have equal inputs (patients in a coarse table), so that equal rows on both sides
+            of the split are counted and are no leak.
     """
 
     title: str
@@ -109,6 +111,7 @@ class TargetTask:
     unit: str = "row"
     unlabeled: Inputs | None = None
     group_names: Sequence[str] = ()
+    may_repeat: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,15 @@ class Domain(ABC):
     """True where :meth:`pretrain` makes a source model of the user's own data."""
     least_count: ClassVar[int] = 1
     """Reports show no count of fewer rows than this, and above 1 no value of one row (11 is usual for patients)."""
+
+    @classmethod
+    def labels_by_default(cls, options: Mapping[str, Any]) -> int | None:
+        """``--labels`` of the demo that ``options`` ask for, as far as they are given; :attr:`default_labels`."""
+        return cls.default_labels
+
+    def default_source(self, options: Any) -> str:
+        """The source of a run that names none; the first of :meth:`sources`."""
+        return self.sources()[0].name
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Refuse bad data of the user's before a source is loaded or pretrained; default: :meth:`target` finds out."""

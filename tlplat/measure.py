@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from tlplat.bench import Bench, Rows
 from tlplat.data.examples import to_device
-from tlplat.data.splits import inner_folds
+from tlplat.data.splits import fold_numbers, inner_folds
 from tlplat.features import EXTRACTION_BATCH
 from tlplat.model import BackboneInfo, SourceModel, TaskInfo, TransferModel
 from tlplat.plan import TransferPlan
 from tlplat.start import start_model
 from tlplat.tasks.base import Task
+from tlplat.tasks.linear import dealt_folds
 
 
 @dataclass
@@ -44,7 +45,12 @@ class Measure:
         return [z[self.rows.index] for z in found]
 
     def probe_score(self, features: Tensor) -> float:
-        return self.bench.task.fit_head(features, self.targets, inner_folds(self.rows.taken())).validation_loss
+        task = self.bench.task
+        return task.fit_head(features, self.targets, inner_folds(self.rows.taken(), task)).validation_loss
+
+    def folds(self, count: int) -> Tensor:
+        whole = fold_numbers(self.rows.taken(), self.bench.task, count)
+        return dealt_folds(self.bench.task.strata(self.targets), count) if whole is None else whole
 
     def gradient_norms(self) -> Mapping[str, tuple[float, float]]:
         model = self._start()

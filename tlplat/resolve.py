@@ -85,8 +85,10 @@ def resolve(
             finding = Finding("a path is taken as it is, so $ and ; are refused", key, quote(item))
             layers.faults.append(Fault("PATH", key, finding))
     layers.put({key: item for key, item in flags.items() if item is not None}, lambda key: f"flag --{flag(key)}")
-    if domain is not None and domain.default_labels is not None and not layers.values.keys() & {"labels", "data.path"}:
-        layers.put({"labels": domain.default_labels}, f"domain {domain.name}")
+    if domain is not None and not layers.values.keys() & {"labels", "data.path"}:
+        asked = {key.removeprefix("options."): v for key, (v, _) in layers.values.items() if key.startswith("options.")}
+        wanted = domain.labels_by_default(asked)
+        layers.put({} if wanted is None else {"labels": wanted}, f"domain {domain.name}")
     if domain is not None:
         own = {key: item for key, item in domain.defaults.items() if not _given(key, layers)}
         layers.put(own, f"domain {domain.name}")

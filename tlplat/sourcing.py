@@ -49,7 +49,7 @@ class Sourcing:
         """The sources that ``--source`` means: one, a list, or with ``auto`` all at hand."""
         wanted, known = self.config.source, [info.name for info in self.domain.sources()]
         if wanted is None:
-            return known[:1]
+            return [self.domain.default_source(self.options)]
         if wanted == AUTO:
             return known
         if wanted in known or Path(wanted).exists():
@@ -84,7 +84,10 @@ class Sourcing:
     def lent(self, view: View) -> View:
         """The view with the unlabelled rows and the source's rows that strategies may learn from."""
         unlabeled = self._unlabeled(view)
-        card = {**view.target.data_card, **({} if unlabeled is None else {"unlabeled": unlabeled.facts})}
+        card = {
+            **view.target.data_card,
+            **({} if unlabeled is None else {"unlabeled": unlabeled.facts}),
+        }
         return dataclasses.replace(
             view,
             target=dataclasses.replace(view.target, data_card=card),
@@ -95,20 +98,21 @@ class Sourcing:
     def view(self, called: str, source: SourceModel) -> View:
         """The target as ``source`` sees it, on its own."""
         target = self.domain.target(self.options, self.data, source, self.context)
-        by_default = None if self.data.path else self.domain.default_labels
+        by_default = None if self.data.path else self.domain.labels_by_default(self.options.model_dump())
         wanted = self.config.labels if self.config.labels is not None else by_default
         return View(called, source, target, draw_labels(target.pool, wanted, self.config.data_seed, target.task))
 
     def _unlabeled(self, view: View) -> Admitted | None:
         """The user's unlabelled rows, else the domain's own, without test and labelled rows; None where none is."""
         path, target, seed = self.config.data.unlabeled, view.target, self.config.data_seed
+        least = self.domain.least_count
         if path is not None:
             ids, inputs = self.domain.encode(path, target.preprocess, self.context)
-            found = admit(inputs, ids, view.labelled, target.test, path.name, seed)
+            found = admit(inputs, ids, view.labelled, target.test, path.name, seed, least=least)
             need_rows(found)
         elif target.unlabeled is not None:
             own = f"the {self.domain.name} domain"
-            found = admit(target.unlabeled, None, view.labelled, target.test, own, seed, MOST_ROWS)
+            found = admit(target.unlabeled, None, view.labelled, target.test, own, seed, MOST_ROWS, least)
             if not len(found.inputs):
                 return None
         else:

@@ -141,9 +141,10 @@ def prepare(
         keep_rows=domain.keeps_rows,
     )
     candidates, skipped = _candidates(config, domain, views, bench)
-    quality = check_quality(views[0].labelled, views[0].target.test, bench.task, domain.least_count)
+    repeat = views[0].target.may_repeat
+    quality = check_quality(views[0].labelled, views[0].target.test, bench.task, domain.least_count, repeat)
     for view in views[1:]:
-        check_quality(view.labelled, view.target.test, bench.task)
+        check_quality(view.labelled, view.target.test, bench.task, may_repeat=repeat)
     left = [] if ranking is None else left_out(ranking)
     return Stage(
         config, domain, views, bench, candidates, [*skipped, *left], context, quality, source is not None, ranking
@@ -160,7 +161,8 @@ def rank(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, A
     sourcing, store = _opened(everything, registry, report, dry=False)
     views, ranking = ranked(sourcing, store)
     target = views[0].target
-    quality = check_quality(views[0].labelled, target.test, target.task, sourcing.domain.least_count)
+    least = sourcing.domain.least_count
+    quality = check_quality(views[0].labelled, target.test, target.task, least, target.may_repeat)
     return {
         "domain": config.domain,
         "target": target.title.rpartition("->")[2].strip() or target.title,

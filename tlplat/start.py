@@ -38,7 +38,7 @@ def start_model(source: SourceModel, plan: TransferPlan, bench: Bench, train: Ro
         _set_head(model, *bench.task.adopt_head(source.head["weight"], source.head["bias"], source.task))
     else:
         z = _start_features(model, plan, source, bench, train)
-        options = {**_fit_options(plan, source, bench.task), **inner_folds(train.taken())}
+        options = {**_fit_options(plan, source, bench.task), **inner_folds(train.taken(), bench.task)}
         fitted = bench.task.fit_head(z, train.targets, options)
         _set_head(model, fitted.weight, fitted.bias)
     return model

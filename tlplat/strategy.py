@@ -41,6 +41,9 @@ class MeasureContext(Protocol):
     def probe_score(self, features: Tensor) -> float:
         """Cross-validated mean loss a row of the task's ``fit_head`` on ``features`` (n, d): lower is better."""
 
+    def folds(self, count: int) -> Tensor:
+        """(n,) fold numbers for a cross-validation of the strategy's own: strata dealt out, groups and times whole."""
+
     def gradient_norms(self) -> Mapping[str, tuple[float, float]]:
         """For each of the backbone's parameters: norm of the mean loss's gradient, and norm of the weights.
 

@@ -69,3 +69,11 @@ def test_progress_shows_nested_bars_on_a_terminal(monkeypatch, capsys, quiet):
     assert out == ""
     assert ("outer [work]" in err) is not quiet
     assert ("said in between" in err) is not quiet
+
+
+def test_text_that_a_spreadsheet_would_run_is_made_inert(tmp_path):
+    rows = [{"id": "=cmd|'/c calc'!A0", "prediction": "-5", "low": -1.5, "note": "@x"}]
+    with (tmp_path / "x.csv").open("w+", encoding="utf-8", newline="") as file:
+        write_csv(iter(rows), file)
+        file.seek(0)
+        assert file.read() == "id,prediction,low,note\r\n'=cmd|'/c calc'!A0,-5,-1.5,'@x\r\n"

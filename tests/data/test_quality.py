@@ -67,3 +67,11 @@ def test_small_counts_are_hidden_where_the_domain_asks():
     found = check_quality(part([1, 2, 3, 4], targets=[0, 1, 1, 1]), part([7, 8], targets=[0, 0]), TASK, least=3)
     assert found["labelled"]["classes"] == {"a": "< 3", "b": 3}
     assert found["test"]["classes"] == {"a": "< 3", "b": 0}
+
+
+def test_equal_rows_of_different_patients_are_counted_and_no_leak():
+    twins = part([1, 2, 3], groups=[1, 2, 3]), part([3, 4], name="t", groups=[4, 5])
+    assert check_quality(*twins, TASK, may_repeat=True)["duplicates_across_split"] == 1
+    assert check_quality(*twins, TASK, least=11, may_repeat=True)["duplicates_across_split"] == "< 11"
+    with pytest.raises(DataError, match="TL-LEAK-DUP"):
+        check_quality(*twins, TASK)

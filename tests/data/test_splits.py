@@ -110,8 +110,8 @@ def test_a_series_whose_rows_all_overlap_is_refused():
 def test_a_head_is_chosen_on_blocks_of_time_not_on_neighbours():
     """A slow wave that the features do not hold: neighbours give it away, later blocks do not."""
     data = series(240)
-    assert inner_folds(pool(40)) == {}
-    fold = inner_folds(data)["fold"]
+    assert inner_folds(pool(40), TASK) == {}
+    fold = inner_folds(data, TASK)["fold"]
     ends = data.spans[:, 1]
     assert [int(ends[fold == k].max()) + 1 for k in range(4)] == [int(ends[fold == k].min()) for k in range(1, 5)]
     moment = data.spans[:, 0].double()
@@ -121,3 +121,36 @@ def test_a_head_is_chosen_on_blocks_of_time_not_on_neighbours():
     dealt, blocks = (task.fit_head(features, wave, options) for options in ({}, {"fold": fold}))
     assert blocks.chosen["weight_decay"] > dealt.chosen["weight_decay"]
     assert blocks.validation_loss > 2 * dealt.validation_loss
+
+
+def visits(patients, rows_each, seed=0):
+    """Rows of patients, in shuffled order, with each patient's own number as the group."""
+    member = torch.arange(patients).repeat_interleave(rows_each)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(member)))
+    return dataclasses.replace(pool(len(member)), groups=member[order])
+
+
+def test_a_patients_rows_are_in_one_inner_fold_and_folds_are_stratified():
+    data = visits(30, 4)
+    fold = inner_folds(data, TASK)["fold"]
+    assert all(len(fold[data.groups == g].unique()) == 1 for g in range(30))
+    assert torch.bincount(fold).tolist() == [24] * 5
+    positive = torch.bincount(fold[data.targets == 1], minlength=5)
+    assert int(positive.max() - positive.min()) <= 4
+    assert torch.equal(fold, inner_folds(data, TASK)["fold"])
+    assert inner_folds(data.select(torch.nonzero(data.groups == 3).flatten()), TASK) == {}
+    alone = dataclasses.replace(data, groups=torch.arange(120))
+    assert inner_folds(alone, TASK) == {}
+    assert int(inner_folds(visits(3, 8), TASK)["fold"].max()) == 2
+
+
+def test_a_head_is_chosen_on_other_patients_not_on_other_rows_of_the_same():
+    """Features that tell patients apart, and targets that are each patient's own: rows dealt out give them away."""
+    data = visits(24, 5)
+    rng = np.random.default_rng(1)
+    z = torch.from_numpy(rng.normal(size=(24, 60)))[data.groups] + 0.1 * torch.from_numpy(rng.normal(size=(120, 60)))
+    own = torch.from_numpy(rng.normal(size=24))[data.groups]
+    task = Regression().settled(own)
+    dealt, whole = (task.fit_head(z, own, options) for options in ({}, inner_folds(data, task)))
+    assert whole.chosen["weight_decay"] > dealt.chosen["weight_decay"]
+    assert whole.validation_loss > 2 * dealt.validation_loss

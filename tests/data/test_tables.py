@@ -31,10 +31,36 @@ def test_line_breaks_are_kept_where_texts_may_hold_them(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "separator", "line"),
+    [
+        ("\ufeffa;b\r\n1E+05;1,5\r\n", ";", 2),
+        ("a\tb\n1E+05\t1,5\n", "\t", 2),
+        ("sep=;\na;b\n1E+05;1,5\n", ";", 3),
+        ('"a";"b"\n1E+05;1,5\n', ";", 2),
+    ],
+)
+def test_what_excel_writes_is_read_where_the_caller_is_told(tmp_path, content, separator, line):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content.encode())
+    told: list[str] = []
+    assert list(read_table(path, told=told.append)) == [(line, {"a": "1E+05", "b": "1,5"})]
+    assert told == [separator]
+
+
+def test_the_usual_separator_is_not_told(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b;c\n1,2;3\n", encoding="utf-8")
+    told: list[str] = []
+    assert list(read_table(path, told=told.append)) == [(2, {"a": "1", "b;c": "2;3"})]
+    assert not told
+
+
+@pytest.mark.parametrize(
     ("content", "code", "place"),
     [
         ("a,b\nCanary\n", "TL-DATA-CSV", "line 2"),
         ("a,a\n1,2\n", "TL-DATA-CSV", "line 1"),
+        ("Canary,0,0\nCanary,1,1\n", "TL-DATA-CSV", "1 repeated"),
         ("a,b\n", "TL-DATA-CSV", "0 rows"),
         ('a,b\n"Canary\n,2\n3,4\n', "TL-DATA-CSV", "t.csv"),
         ('a,b\n1,2\n"Canary\n', "TL-DATA-CSV", "line 3"),

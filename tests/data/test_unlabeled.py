@@ -52,3 +52,9 @@ def test_a_file_with_nothing_new_is_refused():
     with pytest.raises(DataError, match="2 are test rows, 1 are labelled") as caught:
         need_rows(offered([7, 8, 1]))
     assert caught.value.code == "TL-DATA-UNLABELED"
+
+
+def test_few_test_rows_among_them_are_not_counted_where_counts_are_suppressed():
+    found = offered([7, 8, 3, 9], least=11)
+    assert found.facts["left_out_as_test_rows"] == found.facts["rows"] == "< 11"
+    assert "< 11 of 4" in found.warning

@@ -12,6 +12,7 @@ from tlplat.strategies.choice import SETTINGS, best_temperature, held_out
 from tlplat.strategies.closedform import nearest_mean
 from tlplat.strategies.prototypes import class_matrix, make_head, solve_head
 from tlplat.tasks.classification import Classification
+from tlplat.tasks.linear import dealt_folds
 from tlplat.testing.workbench import toybench
 from tlplat.trial import Rows
 
@@ -111,7 +112,7 @@ def test_temperature_divides_the_outputs(blobs):
 
 def test_best_temperature_lowers_the_loss(blobs):
     task, (z, y, _) = Classification(["a", "b", "c"]), blobs
-    scores = held_out(z, y, {**ARGS, "variant": "ridge", "setting": 0.1})
+    scores = held_out(z, y, {**ARGS, "variant": "ridge", "setting": 0.1}, dealt_folds(y))
     temperature, loss = best_temperature(task, scores, y)
     assert loss < float(task.loss(scores, y))
     assert loss <= float(task.loss(scores / (temperature * 1.3), y))
@@ -123,7 +124,7 @@ def test_held_out_rows_are_not_in_their_own_heads(blobs):
     own = outputs((z, y, z), "knn", 1).argmax(axis=1)
     assert (own == y.numpy()).all()  # each row is its own nearest neighbour
     random = torch.randint(0, 3, (60,), generator=torch.Generator().manual_seed(0))
-    assert (held_out(z, random, args).argmax(dim=1) == random).float().mean() < 0.7
+    assert (held_out(z, random, args, dealt_folds(random)).argmax(dim=1) == random).float().mean() < 0.7
 
 
 def test_one_row_of_a_class_gives_finite_heads():
@@ -189,7 +190,7 @@ def test_multi_label_rows(blobs):
     task = Classification(["a", "b"], multi_label=True)
     for variant, setting in (("ridge", 0.1), ("knn", 3)):
         args = {"classes": 2, "multi_label": True, "temperature": 1.0, "variant": variant, "setting": setting}
-        assert task.metrics[0](y.numpy(), task.decode(held_out(z, y, args)))[0] > 0.7
+        assert task.metrics[0](y.numpy(), task.decode(held_out(z, y, args, dealt_folds(y.sum(dim=1)))))[0] > 0.7
 
 
 def test_nearest_mean_in_float64_has_a_bias_for_each_class():

@@ -52,15 +52,29 @@ def command(run: Path, data: Path, form: str, quiet: bool, as_json: bool) -> Non
 
 
 def write_csv(rows: Iterator[Mapping[str, Any]], stream: TextIO) -> None:
-    """RFC 4180, one line a record; a map's entries are columns ``name(key)``, a list's are joined by ``;``."""
+    """RFC 4180, one line a record; a map's entries are columns ``name(key)``, a list's are joined by ``;``.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
     writer = csv.writer(stream)
     header: list[str] = []
     for row in rows:
         cells = dict(_cells(row))
         if not header:
             header = list(cells)
-            writer.writerow(header)
-        writer.writerow([cells[name] for name in header])
+            writer.writerow(map(inert, header))
+        writer.writerow([inert(cells[name]) for name in header])
+
+
+def inert(value: Any) -> Any:
+    """Text that begins like a formula (= + - @, a tab, a line break) with an apostrophe before it; numbers stay."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

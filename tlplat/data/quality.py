@@ -14,8 +14,12 @@ from tlplat.errors import DataError, Finding
 from tlplat.tasks.base import Task
 
 
-def check_quality(labelled: Examples, test: Examples, task: Task, least: int = 1) -> dict[str, Any]:
+def check_quality(
+    labelled: Examples, test: Examples, task: Task, least: int = 1, may_repeat: bool = False
+) -> dict[str, Any]:
     """Facts for quality.json; counts of fewer rows than ``least`` are text that says no more.
+
+    ``may_repeat``: equal inputs of different units are no leak (:attr:`TargetTask.may_repeat`).
 
     Raises:
         DataError TL-DATA-EMPTY: no row on one side.
@@ -31,7 +35,7 @@ def check_quality(labelled: Examples, test: Examples, task: Task, least: int = 1
     _check_groups(labelled, test)
     _check_spans(labelled, test)
     inside, across = _duplicates(labelled, test)
-    if across:
+    if across and not may_repeat:
         raise DataError(
             "TL-LEAK-DUP",
             f"duplicate rows on both sides of the split: count {len(across)} of test rows that equal a train row",
@@ -39,9 +43,12 @@ def check_quality(labelled: Examples, test: Examples, task: Task, least: int = 1
             fix="remove the duplicates, or put all copies of a row on one side (give them one group)",
         )
     return {
-        "labelled": {"rows": len(labelled), **hidden(task.facts(labelled.targets), least), "duplicates": inside},
+        "labelled": {
+            "rows": len(labelled),
+            **hidden({**task.facts(labelled.targets), "duplicates": inside}, least),
+        },
         "test": {"rows": len(test), **hidden(task.facts(test.targets), least)},
-        "duplicates_across_split": 0,
+        **hidden({"duplicates_across_split": len(across)}, least),
         "groups_across_split": 0,
     }
 

@@ -110,18 +110,45 @@ def partition(labelled: Examples, seed: int, task: Task, wanted: int) -> list[Fo
     return [Fold(torch.from_numpy(np.sort(a)), torch.from_numpy(np.sort(b))) for a, b in splitter]
 
 
-def inner_folds(train: Examples, count: int = 5) -> dict[str, Tensor]:
-    """Options of a task's ``fit_head`` that its rows ask for: ``fold`` (n,), blocks of time, for rows with spans.
+def inner_folds(train: Examples, task: Task, count: int = 5) -> dict[str, Tensor]:
+    """Options of a task's ``fit_head`` that its rows ask for: ``fold`` (n,) where rows must not be dealt out singly.
 
-    Neighbours in time share most of what they are made of: dealt out over folds, they would choose the least penalty.
+    Rows with spans come in blocks of time, rows of one group stay together: neighbours in time, or several rows of one
+    patient, share most of what they are made of, and dealt out over folds they would choose the least penalty.
     """
-    if train.spans is None:
-        return {}
-    number = torch.empty(len(train), dtype=torch.int64)
-    order = torch.argsort(train.spans[:, 1], stable=True)
-    for i, block in enumerate(torch.tensor_split(order, max(2, min(count, len(train))))):
-        number[block] = i
-    return {"fold": number}
+    number = fold_numbers(train, task, count)
+    return {} if number is None else {"fold": number}
+
+
+def fold_numbers(train: Examples, task: Task, count: int) -> Tensor | None:
+    """(n,) fold numbers that keep blocks of time or groups whole; None where each row may be dealt out by itself."""
+    if train.spans is not None:
+        number = torch.empty(len(train), dtype=torch.int64)
+        order = torch.argsort(train.spans[:, 1], stable=True)
+        for i, block in enumerate(torch.tensor_split(order, max(2, min(count, len(train))))):
+            number[block] = i
+        return number
+    if train.groups is None:
+        return None
+    _, member, sizes = torch.unique(train.groups, return_inverse=True, return_counts=True)
+    if len(sizes) == len(train) or len(sizes) < 2:
+        return None
+    return _dealt_groups(member, sizes, task.strata(train.targets), min(count, len(sizes)))[member]
+
+
+def _dealt_groups(member: Tensor, sizes: Tensor, strata: Tensor, count: int) -> Tensor:
+    """(groups,) fold numbers: the largest first, each to the fold that has the fewest rows of the group's strata."""
+    _, stratum = torch.unique(strata, return_inverse=True)
+    rows = torch.zeros(len(sizes), int(stratum.max()) + 1, dtype=torch.int64)
+    rows.index_put_((member, stratum), torch.ones_like(member), accumulate=True)
+    held = np.zeros((count, rows.shape[1]))
+    fold = torch.empty(len(sizes), dtype=torch.int64)
+    for group in torch.argsort(-sizes, stable=True).tolist():
+        own = rows[group].numpy()
+        best = int(np.lexsort((held.sum(axis=1), held @ own))[0])
+        held[best] += own
+        fold[group] = best
+    return fold
 
 
 def time_blocks(spans: Tensor, count: int) -> list[Fold]:

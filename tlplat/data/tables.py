@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from tlplat.data.lines import text_lines
@@ -14,9 +16,16 @@ LONGEST_FIELD = 1 << 27
 LONGEST_IN_FILE = 12 << 20
 """The same, and bytes of a line, for :func:`read_table`: a quote that is never closed ends here, not with the file."""
 
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
 
 def table_rows(
-    lines: Iterable[str], path: Path, *, line_breaks: bool = False, longest: int = LONGEST_FIELD
+    lines: Iterable[str],
+    path: Path,
+    *,
+    line_breaks: bool = False,
+    longest: int = LONGEST_FIELD,
+    told: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row by column) of lines whose first names the columns; tabs part fields where ``path`` is a TSV.
 
@@ -25,23 +34,28 @@ def table_rows(
     Args:
         line_breaks: quoted fields may hold line breaks (texts); a row's number is that of its first line.
         longest: characters of a field.
+        told: where given, a header without commas may be parted by semicolons or tabs, and a first line ``sep=;`` (both
+            as Excel writes them) is heeded; it is called with that separator.
 
     Raises:
         DataError TL-DATA-CSV: no row, repeated or empty column names, a row of another width, a broken quote, a line
             break inside a field.
     """
-    tabs = ".tsv" in [suffix.lower() for suffix in path.suffixes]
+    usual = "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else ","
+    given, separator, before = _parted(iter(lines), usual) if told else (iter(lines), usual, 0)
+    if told and separator != usual:
+        told(separator)
     previous = csv.field_size_limit(longest)
-    rows, begin = 0, 1
-    reader = csv.reader(iter(lines), delimiter="\t" if tabs else ",", strict=True)
+    rows, begin = 0, 1 + before
+    reader = csv.reader(given, delimiter=separator, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if not header or "" in header or len(set(header)) != len(header):
-            named = ", ".join(header) or "nothing"
-            raise _broken("the header has empty or repeated column names", f"{path}, line 1", named)
-        begin = reader.line_num + 1
+            counted = f"{len(header)} names, {header.count('')} of them empty, {len(header) - len(set(header))} repeated"
+            raise _broken("the header has empty or repeated column names", f"{path}, line {begin}", counted)
+        begin = reader.line_num + before + 1
         for row in reader:
-            line, begin = begin, reader.line_num + 1
+            line, begin = begin, reader.line_num + before + 1
             where = f"{path}, line {line}"
             if not row:
                 continue
@@ -59,8 +73,23 @@ def table_rows(
         raise _broken("0 rows: the table is empty", str(path))
 
 
+def _parted(lines: Iterator[str], usual: str) -> tuple[Iterator[str], str, int]:
+    """The lines from the header on, the separator that it is written with, and how many lines came before."""
+    first = next(lines, "")
+    said = re.fullmatch(r'"?sep=(.)"?[\r\n]*', first)
+    if said:
+        return lines, said[1], 1
+    bare = re.sub(r'"[^"]*"', "", first)
+    found = usual if usual in bare else next((s for s in SEPARATORS if s in bare), usual)
+    return chain([first], lines), found, 0
+
+
 def read_table(
-    path: Path, *, line_breaks: bool = False, longest: int = LONGEST_IN_FILE
+    path: Path,
+    *,
+    line_breaks: bool = False,
+    longest: int = LONGEST_IN_FILE,
+    told: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """As :func:`table_rows`, of a plain file.
 
@@ -71,7 +100,7 @@ def read_table(
     try:
         with path.open("rb") as file:
             lines = (line for _, line in text_lines(file, path, "TL-DATA-CSV", 4 * longest))
-            yield from table_rows(lines, path, line_breaks=line_breaks, longest=longest)
+            yield from table_rows(lines, path, line_breaks=line_breaks, longest=longest, told=told)
     except OSError as error:
         raise DataError(
             "TL-DATA-READ",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples, Inputs
-from tlplat.data.quality import row_digests
+from tlplat.data.quality import hidden, row_digests
 from tlplat.errors import DataError
 
 MOST_ROWS = 4096
@@ -38,6 +38,7 @@ def admit(
     origin: str,
     data_seed: int,
     most: int | None = None,
+    least: int = 1,
 ) -> Admitted:
     """Leave out rows that are test rows (by content or by name), labelled rows and copies of each other.
 
@@ -47,6 +48,7 @@ def admit(
     Args:
         ids: names of the rows, or None where they have none. origin: where they come from, for the data card.
         most: keep at most so many, drawn by ``data_seed``; None keeps all.
+        least: the facts and the warning say no count of fewer rows.
     """
     digests = row_digests(inputs)
     in_test, in_labelled = set(row_digests(test.inputs)), set(row_digests(labelled.inputs))
@@ -70,10 +72,11 @@ def admit(
     warning = None
     if facts["left_out_as_test_rows"]:
         warning = (
-            f"{facts['left_out_as_test_rows']} of {len(digests)} unlabelled rows of {origin} are test rows "
+            f"{hidden(facts, least)['left_out_as_test_rows']} of {len(digests)} unlabelled rows of {origin} are test rows "
             "(same content or name) and are left out"
         )
-    return Admitted(inputs.select(torch.tensor(kept, dtype=torch.int64)), {"rows": len(kept), **facts}, warning)
+    facts = hidden({"rows": len(kept), **facts}, least)
+    return Admitted(inputs.select(torch.tensor(kept, dtype=torch.int64)), facts, warning)
 
 
 def need_rows(found: Admitted) -> None:

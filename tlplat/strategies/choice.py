@@ -15,12 +15,9 @@ SETTINGS: dict[str, tuple[float, ...]] = {"mean": (0.0,), "lda": (0.0,), "ridge"
 TEMPERATURES = torch.logspace(-2, 2, 41)
 
 
-def held_out(z: Tensor, targets: Tensor, args: dict[str, Any], folds: int = 5) -> Tensor:
-    """Outputs (n, c) of each row by the head that the other folds solve; classes are dealt out over the folds."""
+def held_out(z: Tensor, targets: Tensor, args: dict[str, Any], fold: Tensor) -> Tensor:
+    """Outputs (n, c) of each row by the head that the other folds solve; ``fold``: (n,) the rows' numbers."""
     y = class_matrix(targets, args["classes"])
-    order = torch.argsort(targets if targets.ndim == 1 else targets.sum(dim=1), stable=True)
-    fold = torch.empty(len(z), dtype=torch.int64)
-    fold[order] = torch.arange(len(z)) % min(folds, len(z))
     outputs = torch.zeros(y.shape)
     for number in range(int(fold.max()) + 1):
         out = fold == number

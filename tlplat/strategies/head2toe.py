@@ -96,11 +96,8 @@ class Head2Toe(Strategy):
     def measure(self, context: MeasureContext) -> dict[str, Any]:
         """Held-out loss of each share, the best share, and the numbers of the features that it keeps."""
         z, y, task = torch.cat(list(context.depth_features()), dim=1), context.targets, context.problem
-        order = torch.argsort(task.strata(y), stable=True)
-        fold = torch.empty(len(z), dtype=torch.int64)
-        fold[order] = torch.arange(len(z)) % FOLDS
-        losses = [0.0] * len(self.shares)
-        for number in range(FOLDS):
+        fold, losses = context.folds(FOLDS), [0.0] * len(self.shares)
+        for number in range(int(fold.max()) + 1):
             out = fold == number
             ranking = relevance(z[~out], y[~out], task, self.penalty).argsort(descending=True, stable=True)
             for i, share in enumerate(self.shares):

@@ -16,6 +16,7 @@ from tlplat.strategies.choice import SETTINGS, best_temperature, held_out
 from tlplat.strategies.prototypes import class_matrix, make_head, solve_head
 from tlplat.strategy import Family, MeasureContext, Strategy
 
+FOLDS = 5
 KEEPS_ROWS = "knn keeps the training rows' features in model/, which this domain refuses"
 
 
@@ -64,11 +65,11 @@ class Prototype(Strategy):
         """The kind of least held-out loss, with its setting and temperature; every one's loss; what is left out."""
         z, targets, info = context.features(), context.targets, context.task
         common = {"classes": info.outputs, "multi_label": bool(info.options.get("multi_label")), "temperature": 1.0}
-        tried: list[dict[str, Any]] = []
+        fold, tried = context.folds(FOLDS), list[dict[str, Any]]()
         for variant in self.allowed(info):
             for setting in SETTINGS[variant]:
                 args = {**common, "variant": variant, "setting": setting}
-                temperature, loss = best_temperature(context.problem, held_out(z, targets, args), targets)
+                temperature, loss = best_temperature(context.problem, held_out(z, targets, args, fold), targets)
                 tried.append({"variant": variant, "setting": setting, "temperature": temperature, "loss": loss})
         best = min(tried, key=lambda found: float(found["loss"]))
         refused = "knn" in self.variants and "keep_rows" not in info.offers

@@ -20,6 +20,7 @@ from tlplat.ops import fit_softmax_heads
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
 from tlplat.tasks.confusions import confusion, reliability, roc_curves
 from tlplat.tasks.linear import DECAYS, dealt_folds
+from tlplat.tasks.netbenefit import decision_curve, observed
 from tlplat.tasks.pulled import fit_pulled
 
 IGNORE_INDEX = -100
@@ -32,6 +33,7 @@ class Classification(Task):
         labels: class names in index order, at least two (one suffices for multi-label).
         multi_label: targets are (n, c) in {0, 1} and the head is one sigmoid a label.
         metric: name of the primary metric; default auroc for two classes and multi-label, accuracy for more.
+        decisions: somebody will act on the second of two labels: reports show the decision curve.
     """
 
     name: ClassVar[str] = "classification"
@@ -40,10 +42,12 @@ class Classification(Task):
     trivial_summary: ClassVar[str] = "predicts the training rows' class frequencies for every row"
     decision_words: ClassVar[str] = "the log-odds of the label that the model predicts"
 
-    def __init__(self, labels: Sequence[str], multi_label: bool = False, metric: str | None = None) -> None:
+    def __init__(
+        self, labels: Sequence[str], multi_label: bool = False, metric: str | None = None, decisions: bool = False
+    ) -> None:
         self.labels = tuple(str(label) for label in labels)
         self.multi_label = multi_label
-        self.metric = metric
+        self.metric, self.decisions = metric, decisions
         if len(self.labels) < (1 if multi_label else 2):
             raise DataError(
                 "TL-DATA-ONE-CLASS",
@@ -58,6 +62,7 @@ class Classification(Task):
 
     def info(self) -> TaskInfo:
         options = {"labels": list(self.labels), "multi_label": self.multi_label, "metric": self.metric}
+        options |= {"decisions": True} if self.decisions else {}
         offers = {"loss", "row_loss", "fit_head", "probabilities"} | (set() if self.multi_label else {"pulled_head"})
         return TaskInfo(self.name, len(self.labels), self.labels, options, frozenset(offers))
 
@@ -210,7 +215,7 @@ class Classification(Task):
         return rows
 
     def detail(self, evidence: Evidence) -> dict[str, Any]:
-        """``scaling``, and for one class a row ``confusion``, ``roc``, ``calibration`` and ``ece``."""
+        """``scaling``, and for one class a row ``confusion``, ``roc``, ``calibration``, ``ece``, a decision curve."""
         scaling = self.calibration(evidence)
         assert scaling is not None
         targets, predictions = evidence.targets, evidence.predictions
@@ -222,7 +227,14 @@ class Classification(Task):
             "roc": roc_curves(targets, predictions, self.labels),
             "calibration": reliability(targets, predictions, evidence.least),
             "ece": scaling["ece"] and scaling["ece"][0],
+            **self._decided(evidence),
         }
+
+    def _decided(self, evidence: Evidence) -> dict[str, Any]:
+        if not self.decisions or len(self.labels) != 2:
+            return {}
+        rate, title = observed(evidence.targets == 1), f"Decision curve: {self.labels[1]}"
+        return {"charts": [decision_curve(evidence.predictions[:, 1], rate, title, evidence.least)]}
 
 
 def _softmax_fit(

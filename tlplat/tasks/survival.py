@@ -17,6 +17,7 @@ from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
 from tlplat.tasks.cox import cumulative_hazard, newton, partial_loss
 from tlplat.tasks.durations import Concordance, IntegratedBrier, kaplan_meier
 from tlplat.tasks.linear import Standard, decays_of, folds_of, solve_head
+from tlplat.tasks.netbenefit import by_time, decision_curve
 
 POINTS = 20
 RISK_GROUPS = ("low risk", "middle", "high risk")
@@ -34,6 +35,7 @@ class Survival(Task):
             ``discrete`` (one hazard for each interval between ``times``, Gensheimer & Narasimhan 2019: a loss a row).
         ties: ``efron`` or ``breslow``; only for ``cox``.
         unit: of time. metric: the primary one: ``concordance`` (default), ``uno_concordance`` or ``integrated_brier``.
+        horizon: one of ``times``, by which somebody will act on the risk: reports show the decision curve there.
         hazard: baseline cumulative hazard at ``times``; set by ``settled`` and ``concluded``.
     """
 
@@ -51,15 +53,19 @@ class Survival(Task):
         ties: Literal["efron", "breslow"] = "efron",
         unit: str = "days",
         metric: str = "concordance",
+        horizon: float | None = None,
         hazard: Sequence[float] | None = None,
     ) -> None:
         self.times = tuple(float(t) for t in times)
         self.method, self.ties, self.unit, self.metric = method, ties, unit, metric
+        self.horizon = None if horizon is None else float(horizon)
         self.hazard = None if hazard is None else tuple(float(h) for h in hazard)
         if list(self.times) != sorted(set(self.times)) or not self.times or self.times[0] <= 0:
             raise ValueError(f"Survival.times must rise from above 0, not {self.times}")
         if method not in ("cox", "discrete") or ties not in ("efron", "breslow"):
             raise ValueError(f"Survival has no method {method!r} or ties {ties!r}")
+        if self.horizon is not None and self.horizon not in self.times:
+            raise ValueError(f"Survival.horizon must be one of the times, not {self.horizon:g}")
         cox = method == "cox"
         self.loss_unit, self.least_batch, self.concludes = "set" if cox else "row", 256 if cox else 1, cox
 
@@ -79,7 +85,7 @@ class Survival(Task):
         return self.method == "cox"
 
     def info(self) -> TaskInfo:
-        options = {
+        options: dict[str, Any] = {
             "times": list(self.times),
             "method": self.method,
             "ties": self.ties,
@@ -87,6 +93,7 @@ class Survival(Task):
             "metric": self.metric,
             "hazard": None if self.hazard is None else list(self.hazard),
         }
+        options |= {} if self.horizon is None else {"horizon": self.horizon}
         offers = {"loss", "fit_head"} | (set() if self.cox else {"row_loss"})
         return TaskInfo(self.name, 1 if self.cox else len(self.times), (), options, frozenset(offers))
 
@@ -222,7 +229,7 @@ class Survival(Task):
         return rows
 
     def detail(self, evidence: Evidence) -> dict[str, Any]:
-        """Kaplan-Meier curves of thirds of the test rows by predicted risk, and what was predicted of each.
+        """Kaplan-Meier curves of thirds of the test rows by predicted risk, what was predicted of each, decision curve.
 
         Nothing where all rows have one risk.
         """
@@ -247,7 +254,8 @@ class Survival(Task):
                     "series": series,
                     "steps": True,
                     "caption": "Kaplan-Meier curves of thirds of the test rows, by predicted risk.",
-                }
+                },
+                *self._decided(evidence),
             ],
             "tables": [
                 {
@@ -258,6 +266,14 @@ class Survival(Task):
                 }
             ],
         }
+
+    def _decided(self, evidence: Evidence) -> list[dict[str, Any]]:
+        if self.horizon is None:
+            return []
+        y, place = evidence.targets, self.times.index(self.horizon)
+        rate = by_time(y[:, 0], y[:, 1] > 0.5, self.horizon)
+        title = f"Decision curve: the event within {self.horizon:g} {self.unit}"
+        return [decision_curve(1 - evidence.predictions[:, 1 + place], rate, title, evidence.least)]
 
 
 def _held_out(x: Tensor, y: Tensor, decays: Sequence[float], fold: Tensor, ties: str) -> list[float]:

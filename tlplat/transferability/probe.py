@@ -48,7 +48,7 @@ def _held_out(z: Tensor, labelled: Examples, fold: Fold, task: Task, seed: int) 
     settled = task.settled(y)
     if settled.prepares:
         y = settled.prepare((x, y), (), seed)[0]
-    head = settled.fit_head(x, y, inner_folds(labelled.select(fold.train)))
+    head = settled.fit_head(x, y, inner_folds(labelled.select(fold.train), task))
     if settled.concludes:
         settled = settled.concluded(torch.nn.functional.linear(x, head.weight, head.bias), y)
     return settled.decode(torch.nn.functional.linear(z[fold.validation], head.weight, head.bias))

@@ -15,6 +15,8 @@ COLUMNS = ("age", "meno", "size", "grade", "nodes", "pgr", "er", "hormon")
 CATEGORICAL = ("meno", "size", "grade", "hormon")
 SIZES = ((20.0, "<=20"), (50.0, "20-50"), (np.inf, ">50"))
 """Rotterdam's classes of tumour size in mm; the German table holds millimetres."""
+TREATMENT = "hormon"
+LICENSE = "facts without names, as the R package survival (LGPL-2 or later) distributes them"
 CITATIONS = {
     "rotterdam": "Foekens et al., Cancer Res. 60:636 (2000); Royston & Altman, BMC Med. Res. Methodol. 13:33 (2013)",
     "gbsg": "Schumacher et al., J. Clin. Oncol. 12:2086 (1994); Royston & Altman (2013)",
@@ -28,6 +30,7 @@ class Cohort:
     Attributes:
         table: columns as :mod:`tlplat.data.columns` takes them.
         targets: (n, 2) float32: days until recurrence or death, or until watching ended; 1 where the event came.
+            For images of tissue (n,) int64 classes.
         ids: running numbers, with the registry's name.
     """
 

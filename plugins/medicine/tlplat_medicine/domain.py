@@ -1,13 +1,10 @@
-"""The medicine domain: prognosis for the patients of one registry with the model of another."""
+"""The medicine domain: prognosis, diagnosis and treatment for the patients of one place with the model of another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
-import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, Inputs
@@ -22,125 +19,117 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import DataError, ModelError, UsageError, did_you_mean
+from tlplat.errors import DataError, ModelError, did_you_mean
 from tlplat.model import SourceModel
 from tlplat.tabular import TableInputs, columns_of
-from tlplat_medicine import sources
-from tlplat_medicine.baselines import CoxRegression
-from tlplat_medicine.cohorts import CITATIONS, COLUMNS, gbsg
-from tlplat_medicine.table import read_patients
-
-ROTTERDAM = "rotterdam"
-TEST_SHARE = 0.5
-FEWEST = 11
-"""Counts of fewer patients are not shown."""
-
-
-class MedicineOptions(DomainOptions):
-    """Options of ``tlplat run --domain medicine``."""
+from tlplat_medicine import demos, sources, userdata
+from tlplat_medicine.baselines import CoxRegression, Forest, LinearLearner, LogisticRegression
+from tlplat_medicine.limits import check_possible, limits_of
+from tlplat_medicine.options import MedicineOptions
+from tlplat_medicine.privacy import FEWEST
+from tlplat_medicine.table import read_sheet, typed_columns
 
 
 class MedicineDomain(Domain):
     """Patients."""
 
     name: ClassVar[str] = "medicine"
-    summary: ClassVar[str] = "patients: prognosis from the Rotterdam tumour bank to a German trial"
+    summary: ClassVar[str] = "patients: prognosis, diagnosis and treatment from registry to registry, or your CSV"
     Options: ClassVar[type[DomainOptions]] = MedicineOptions
     default_labels: ClassVar[int | None] = 60
-    tasks: ClassVar[Mapping[str, str]] = {"prognosis": "recurrence-free survival after breast cancer (default)"}
+    tasks: ClassVar[Mapping[str, str]] = {
+        "prognosis": "recurrence-free survival after breast cancer: Rotterdam's registry to a German trial (default)",
+        "diagnosis": "benign or malignant, from measured nuclei: images of low texture to images of high texture",
+        "treatment": "hormone therapy for whom: the Rotterdam tumour bank to a German trial",
+    }
     keeps_rows: ClassVar[bool] = False
     least_count: ClassVar[int] = FEWEST
+    pretrains: ClassVar[bool] = True
+
+    @classmethod
+    def labels_by_default(cls, options: Mapping[str, Any]) -> int | None:
+        return {"diagnosis": 20, "treatment": 120}.get(str(options.get("task")), cls.default_labels)
+
+    def default_source(self, options: Any) -> str:
+        return sources.TASK_SOURCES[options.task]
 
     def sources(self) -> Sequence[SourceInfo]:
-        summary = "Cox network pretrained here on the Rotterdam tumour bank (seconds, then cached)"
-        return [SourceInfo(ROTTERDAM, summary, sources.LICENSE, CITATIONS["rotterdam"])]
+        return sources.infos()
 
     def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
-        """The named source.
+        """The named source: Rotterdam's for prognosis or treatment, whichever is asked for, else the images'.
 
         Raises:
             ModelError TL-MODEL-UNKNOWN: there is none of that name.
         """
-        if name != ROTTERDAM:
+        known = [info.name for info in self.sources()]
+        if name not in known:
             raise ModelError(
                 "TL-MODEL-UNKNOWN",
-                f"the medicine domain has no source model {name!r}{did_you_mean(name, [ROTTERDAM])}",
+                f"the medicine domain has no source model {name!r}{did_you_mean(name, known)}",
                 found=name,
-                expected=ROTTERDAM,
+                expected=", ".join(known) + ", or a folder made by tlplat pretrain",
                 fix="choose one with --source (`tlplat sources` lists them)",
             )
-        return sources.pretrained_on_rotterdam(context)
+        fitting = options.task if sources.TASK_SOURCES[options.task] == name else "prognosis"
+        return sources.pretrained("diagnosis" if name == sources.NUCLEI else fitting, context)
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
+        """Read and check the user's patients before a source is loaded or pretrained."""
         if data.path is not None:
-            raise UsageError(
-                "TL-USAGE",
-                "the medicine domain runs on its demo only so far; it reads no --data",
-                fix="leave out --data",
-            )
+            rows = userdata.read_rows(options, data, context.warn)
+            userdata.split_rows(rows, context.data_seed, context.warn)
 
     def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
-        self.check(options, data, context)
-        cohort = gbsg()
-        rng = np.random.default_rng([context.data_seed, 0x3ED1])
-        event = cohort.targets[:, 1].numpy() > 0.5
-        test = np.zeros(len(cohort), dtype=bool)
-        for stratum in (event, ~event):
-            rows = rng.permutation(np.flatnonzero(stratum))
-            test[rows[: round(TEST_SHARE * len(rows))]] = True
-        encoder = TableEncoder.from_json(source.preprocess["columns"])
-        rows = sources.examples(cohort, encoder)
-        pool, held = (rows.select(torch.from_numpy(np.flatnonzero(side))) for side in (~test, test))
-        return TargetTask(
-            title=f"prognosis: {source.name} -> GBSG",
-            task=sources.prognosis(),
-            pool=pool,
-            test=held,
-            preprocess=dict(source.preprocess),
-            data_card={
-                "about": "node-positive breast cancer patients of a German trial: recurrence-free survival",
-                "license": sources.LICENSE,
-                "citation": CITATIONS["gbsg"],
-                "patients": len(cohort),
-                "events": int(event.sum()),
-                "pool_rows": int((~test).sum()),
-                "test_rows": int(test.sum()),
-                "split": {"by": "patients, each one row; with and without an event alike"},
-                "columns": encoder.fit_report(cohort.table),
-                "note": "a prognosis describes groups; it is no advice on treatment for one patient",
-            },
-            unit="patient",
-            unlabeled=pool.inputs,
-        )
+        if data.path is not None:
+            return userdata.target(options, data, source, context)
+        userdata.need_data(options)
+        return demos.target(options.task, source, context)
+
+    def pretrain(self, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        """A network trained on the user's patients; without data, the one that the demo starts from."""
+        if data.path is None:
+            userdata.need_data(options)
+            return sources.pretrained(options.task, context)
+        return sources.pretrained_on_rows(options, data, context)
 
     def source_rows(
         self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
     ) -> Examples | None:
-        """The Rotterdam patients."""
-        return sources.lent(source) if source.name == sources.NAME else None
+        """The patients that a demo's source was trained on."""
+        return sources.lent(source)
 
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
-        """Cox regression."""
-        return [CoxRegression()]
+        """Cox regression; logistic regression and a forest; a linear model of each arm."""
+        kind = target.task.info().kind
+        if kind == "survival":
+            return [CoxRegression()]
+        return [LogisticRegression(), Forest()] if kind == "classification" else [LinearLearner()]
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
+        """The patients of a file: ids from the column that the run named, else ``id``, else the rows' numbers."""
         encoder = TableEncoder.from_json(preprocess["columns"])
-        table = read_patients(path)
-        told = encoder.fit_report(table.columns)
-        if told["absent"]:
+        sheet = read_sheet(path, context.warn)
+        needed = preprocess.get("given", [column.name for column in encoder.columns])
+        absent = [name for name in needed if name not in sheet.columns]
+        if absent:
             raise DataError(
                 "TL-DATA-COLUMN",
-                f"{path.name} has no column {', '.join(told['absent'])}",
+                f"{path.name} has no column {', '.join(absent)}",
                 where=str(path),
-                found=", ".join(table.columns),
-                expected=", ".join(COLUMNS),
-                fix="add the columns (empty where unknown); sizes are <=20, 20-50 or >50 mm",
+                found=", ".join(sheet.columns),
+                expected=", ".join(needed),
+                fix="add the columns, empty where a value is unknown, written as in the data of the run",
             )
-        for column, count in told["unseen_categories"].items():
-            context.warn(
-                f"{count} rows have a value of {column} that the model never saw: read as none of those it knows"
-            )
-        return table.ids, TableInputs.of(encoder, table.columns)
+        words = [column.name for column in encoder.columns if column.kind == "categorical"]
+        numbers = [column.name for column in encoder.columns if column.kind == "numeric"]
+        columns = typed_columns(sheet, needed, words, numbers)
+        check_possible(sheet, columns, limits_of(preprocess.get("limits", ())))
+        unseen = encoder.fit_report(columns)["unseen_categories"]
+        for column, count in unseen.items():
+            said = count if count >= FEWEST else f"fewer than {FEWEST}"
+            context.warn(f"{said} rows have a value of {column} that the model does not know: read as none of its own")
+        return sheet.ids(preprocess.get("id", "id")), TableInputs.of(encoder, columns)
 
     def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
         return columns_of(TableEncoder.from_json(preprocess["columns"]))
