@@ -82,7 +82,7 @@ def _probe(z: Tensor, rows: Examples, task: Task) -> float:
     for fold in partition(rows, 0, task, FOLDS):
         train = rows.select(fold.train)
         settled = task.settled(train.targets)
-        head = settled.fit_head(z[fold.train], train.targets, inner_folds(train))
+        head = settled.fit_head(z[fold.train], train.targets, inner_folds(train, task))
         weight, bias = head.weight.to(z.dtype), head.bias.to(z.dtype)
         if settled.concludes:
             settled = settled.concluded(z[fold.train] @ weight.T + bias, train.targets)

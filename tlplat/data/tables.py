@@ -51,7 +51,9 @@ def table_rows(
     try:
         header = [name.strip() for name in next(reader, [])]
         if not header or "" in header or len(set(header)) != len(header):
-            counted = f"{len(header)} names, {header.count('')} of them empty, {len(header) - len(set(header))} repeated"
+            counted = (
+                f"{len(header)} names, {header.count('')} of them empty, {len(header) - len(set(header))} repeated"
+            )
             raise _broken("the header has empty or repeated column names", f"{path}, line {begin}", counted)
         begin = reader.line_num + before + 1
         for row in reader:

@@ -71,10 +71,8 @@ def admit(
         kept = [kept[i] for i in sorted(drawn.tolist())]
     warning = None
     if facts["left_out_as_test_rows"]:
-        warning = (
-            f"{hidden(facts, least)['left_out_as_test_rows']} of {len(digests)} unlabelled rows of {origin} are test rows "
-            "(same content or name) and are left out"
-        )
+        count = hidden(facts, least)["left_out_as_test_rows"]
+        warning = f"{count} of {len(digests)} unlabelled rows of {origin} are test rows (same content or name) and are left out"
     facts = hidden({"rows": len(kept), **facts}, least)
     return Admitted(inputs.select(torch.tensor(kept, dtype=torch.int64)), facts, warning)
 

@@ -32,7 +32,7 @@ class LogisticScore(Baseline):
 
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         encoder = TableEncoder.fit(table_of(train.inputs))
-        fit = task.fit_head(encoder.encode(table_of(train.inputs)), train.targets, inner_folds(train))
+        fit = task.fit_head(encoder.encode(table_of(train.inputs)), train.targets, inner_folds(train, task))
         self._size = (fit.weight.numel(), len(fit.bias))
         return [task.decode(encoder.encode(table_of(rows)) @ fit.weight.T + fit.bias) for rows in others]
 

@@ -19,7 +19,7 @@ TEST_SHARE = 0.5
 NOTE = "a prediction describes groups; it is no advice for one patient"
 HORMONES = (
     "hormone therapy was not drawn by lot: in Rotterdam older patients got it, in the German trial part of the "
-    "patients chose; values and effects hold only as far as age, menopause, size, grade, nodes and receptors explain who got it"
+    "patients chose; values and effects hold only as far as the columns (age, menopause, tumour, receptors) explain it"
 )
 ABOUT = {
     "prognosis": "node-positive breast cancer patients of a German trial: recurrence-free survival",
