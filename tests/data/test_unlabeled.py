@@ -29,7 +29,7 @@ def test_test_rows_labelled_rows_and_copies_are_left_out_and_counted():
         "left_out_as_test_rows": 2,
         "left_out_as_labelled_rows_or_copies": 2,
     }
-    assert found.warning == ("2 of 6 unlabelled rows of more.csv are test rows (same content or name) and are left out")
+    assert found.warning == "2 of 6 unlabelled rows of more.csv are test rows (by content or name) and left out"
     assert offered([3, 4]).warning is None
 
 

@@ -72,7 +72,9 @@ def admit(
     warning = None
     if facts["left_out_as_test_rows"]:
         count = hidden(facts, least)["left_out_as_test_rows"]
-        warning = f"{count} of {len(digests)} unlabelled rows of {origin} are test rows (same content or name) and are left out"
+        warning = (
+            f"{count} of {len(digests)} unlabelled rows of {origin} are test rows (by content or name) and left out"
+        )
     facts = hidden({"rows": len(kept), **facts}, least)
     return Admitted(inputs.select(torch.tensor(kept, dtype=torch.int64)), facts, warning)
 
