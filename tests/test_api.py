@@ -79,6 +79,9 @@ def test_a_module_is_adapted_and_read_back(adapted, pretrained) -> None:
     assert shares.shape == (200, 2)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     assert isinstance(model.module, nn.Module)
+    done = model.export(adapted.folder.parent / "adapted.pt2", x)
+    again = torch.export.load(done.path).module()(torch.from_numpy(x))
+    np.testing.assert_allclose(torch.softmax(again, 1).detach().numpy(), shares, atol=1e-5)
 
 
 def test_the_model_needs_its_factory(adapted) -> None:

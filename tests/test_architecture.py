@@ -47,7 +47,7 @@ LAYERS = [
     {"crew", "worker"},
     {"detail", "summary", "report"},
     {"runner", "explanation"},
-    {"arrays"},
+    {"arrays", "exporting"},
     {"testing"},
     {"cli", "__main__", "api", "estimators"},
 ]

@@ -20,6 +20,9 @@ from tlplat.config import RunConfig, keys
 from tlplat.data.examples import TensorInputs
 from tlplat.domain import DomainContext
 from tlplat.errors import UsageError, did_you_mean
+from tlplat.exporting import FORMATS, Exported, export
+from tlplat.exporting.plain import ready
+from tlplat.exporting.rows import MOST, example_rows
 from tlplat.features import EXTRACTION_BATCH, apply_in_batches
 from tlplat.modelio import LoadedModel
 from tlplat.prediction import calibration_of, load_run_model, predict_inputs
@@ -122,6 +125,26 @@ class Model:
         parts = torch.split(torch.arange(len(inputs)), EXTRACTION_BATCH)
         model, task = self.loaded.model, self.loaded.task
         return np.concatenate([task.decode(apply_in_batches(model, model, inputs.select(p))) for p in parts])
+
+    def export(self, path: str | os.PathLike[str], data: Any = None, form: str | None = None) -> Exported:
+        """Write the model as one file for others to run: ``tlplat export`` as a call.
+
+        Args:
+            path: its ending chooses the format, ``.onnx``, ``.pt2`` (torch.export) or ``.safetensors``.
+            data: rows to check it on, as :meth:`predict` takes them; default: the run's test rows.
+            form: the format, where the ending does not say it.
+
+        Raises:
+            UsageError: TL-EXPORT-ROWS, TL-OUT-EXISTS, TL-USAGE. ModelError: TL-EXPORT-FAILED, TL-EXPORT-DIFFERS.
+            PluginError TL-PLUGIN-EXTRA: what writes the format is not installed.
+        """
+        named = form or next((f.name for f in FORMATS.values() if Path(path).suffix in f.suffixes), "onnx")
+        if data is None or isinstance(data, str | os.PathLike):
+            given = None if data is None else Path(data)
+            rows = example_rows(self.folder, self.loaded, self.registry, given, Reporter())
+        else:
+            rows = self._encoded(data)[1].take(torch.arange(min(len(data), MOST)))
+        return export(ready(self.loaded, rows), named, Path(path))
 
     def _encoded(self, data: Any) -> tuple[Sequence[str], Any]:
         if isinstance(data, str | os.PathLike):

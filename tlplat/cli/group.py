@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "Find out whether transfer helps, and adapt a model.",
     "resume": "Go on with an interrupted run.",
     "predict": "Predict new rows with a run's model.",
+    "export": "Write a run's model as a file for others to run.",
     "report": "Show the report of a run.",
     "explain": "Show what a run's model looks at.",
     "pretrain": "Train a source model on your data, to keep and to hand on.",
