@@ -9,7 +9,7 @@ from tlplat_finance import garch
 from tlplat_finance.baselines import GARCH, Garch, Har, around, last_week
 from tlplat_finance.prices import read_prices
 from tlplat_finance.sources import FEATURES, volatility_examples, volatility_task
-from tlplat_finance.volatility import WINDOW, windows
+from tlplat_finance.volatility import SPANS, WINDOW, at_other_levels, standardised, windows
 
 from tlplat.data.columns import TableEncoder
 
@@ -116,3 +116,17 @@ def test_har_and_garch_forecast_what_comes_and_go_into_quantiles(series):
         assert crps(y, said)[0] < crps(y, trivial)[0]
     (said,) = around(train, [last_week(train.inputs), last_week(test.inputs)], task)
     assert np.isfinite(said).all()
+
+
+def test_copies_at_other_levels_keep_the_ratio_of_past_to_future(series):
+    rows = windows(series, 5)
+    more = at_other_levels(rows, 2, 0)
+    assert len(more) == len(set(more.ids)) == 3 * len(rows)
+    for name in SPANS:
+        np.testing.assert_allclose(more.targets - more.table[name], np.tile(rows.targets - rows.table[name], 3))
+    assert more.targets.std() > rows.targets.std()
+    np.testing.assert_array_equal(more.table["return_5"], np.tile(rows.table["return_5"], 3))
+
+
+def test_returns_in_units_of_their_volatility_have_deviation_one(series):
+    assert standardised(windows(series, 5)).std() == pytest.approx(1.0, abs=0.15)

@@ -76,7 +76,7 @@ class FinanceDomain(Domain):
 
     def sources(self) -> Sequence[SourceInfo]:
         loans = "network pretrained here on loans to 2805 salaried people (seconds, then cached)"
-        stocks = "network pretrained here on 20 US stocks, 1990 to 1994 (seconds, then cached)"
+        stocks = "network pretrained here on 19 US stocks, 1990 to 1994 (seconds, then cached)"
         return [
             SourceInfo(SALARIED, loans, assets.CREDIT.license, assets.CREDIT.citation, {"task": "credit"}),
             SourceInfo(US_STOCKS, stocks, assets.US_STOCKS.license, assets.US_STOCKS.citation, {"task": "volatility"}),

@@ -19,7 +19,8 @@ from tlplat_finance import garch, sources
 from tlplat_finance.assets import EU_MARKETS
 from tlplat_finance.baselines import GARCH
 from tlplat_finance.prices import Series, eu_indices, read_prices
-from tlplat_finance.volatility import MOMENT, WINDOW, Windows, windows
+from tlplat_finance.risk import tails_of
+from tlplat_finance.volatility import MOMENT, WINDOW, Windows, standardised, windows
 
 DEMO_TEST_FROM = "1995"
 BLOCK = 44
@@ -63,6 +64,7 @@ def target(options: Any, data: DataOptions, source: SourceModel, context: Domain
     saved = {
         **source.preprocess,
         "horizon": options.horizon,
+        "tails": tails_of(standardised(rows.select(pool_rows))),
         "price": data.target,
         "time": options.time,
         "group": data.group,

@@ -21,6 +21,8 @@ from tlplat_finance.table import Texts, days, need, nonfinite, numbers, read_tex
 CLOSE, DATE = "close", "date"
 LONGEST_HOLE = 14
 """Calendar days between two rows of a series; after a longer one a new run begins."""
+MOST_STILL = 0.3
+"""A US stock whose price stays the same on more of the days is left out."""
 EU_START, EU_YEAR = 1991 + 129 / 260, 260
 """The indices begin on business day 130 of 260 of 1991."""
 
@@ -59,18 +61,19 @@ def eu_indices(context: DomainContext) -> list[Series]:
 
 
 def us_stocks(context: DomainContext, until: str) -> list[Series]:
-    """Daily prices of 20 US stocks from 1990 on, adjusted, up to the day before ``until`` (YYYY-MM-DD)."""
+    """Daily prices of US stocks from 1990 on, adjusted, up to the day before ``until`` (YYYY-MM-DD).
+
+    One of the 20 is left out: its price stood still on 61 % of the days, and fell by two thirds on one.
+    """
     path = fetch(US_STOCKS, context.cache, offline=context.offline, report=context.report)
     with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
         header, *rows = csv.reader(handle)
     rows = [row for row in rows if row[0] < until]
     moments, said = np.arange(len(rows), dtype=np.int64), [row[0] for row in rows]
     whole = np.zeros(len(rows), dtype=np.int64)
-    return [
-        Series(name, moments, np.array([float(row[column]) for row in rows]), said, whole)
-        for column, name in enumerate(header)
-        if column
-    ]
+    prices = {name: np.array([float(row[column]) for row in rows]) for column, name in enumerate(header) if column}
+    moving = {name: values for name, values in prices.items() if (np.diff(values) == 0).mean() < MOST_STILL}
+    return [Series(name, moments, values, said, whole) for name, values in moving.items()]
 
 
 def read_prices(

@@ -145,7 +145,7 @@ def closer_look(
                 "caption": "Exceeded: test days with a loss above the value at risk. A p below 0.05 speaks against the "
                 "model: a wrong share of such days (Kupiec), such days in a row (independence; Christoffersen), or "
                 "either (conditional); one in twenty is that low by chance. Shortfall: mean loss on those days, % of "
-                "the price. The volatility is the model's, the shape of the tail the source's.",
+                "the price. The volatility is the model's, the tail's shape that of the days before the test days.",
             }
         ],
     }

@@ -22,13 +22,14 @@ from tlplat_finance import split
 from tlplat_finance.assets import CREDIT, US_STOCKS
 from tlplat_finance.loans import GOOD_BAD, SALARIED, Loans, consumer_credit
 from tlplat_finance.prices import Series, us_stocks
-from tlplat_finance.risk import tails_of
-from tlplat_finance.volatility import FEATURES, MOMENT, NEXT, Windows, windows
+from tlplat_finance.volatility import FEATURES, MOMENT, Windows, at_other_levels, windows
 
 CREDIT_NAME, VOLATILITY_NAME = "salaried-credit", "us-stocks-volatility"
 US_UNTIL = "1995-01-01"
 """The demo's test days begin later: what happened then must not have trained the source."""
 VALIDATION = 0.2
+COPIES = 2
+"""Of the rows that volatility is learnt from, at other levels of it."""
 MOST_LENT = 2000
 LEAST_STEPS, EPOCHS = 60, 30
 
@@ -149,7 +150,7 @@ def volatility_examples(
 
 
 def us_volatility(horizon: int, context: DomainContext) -> SourceModel:
-    """The network of the demo's source: 20 US stocks, 1990 to 1994."""
+    """The network of the demo's source: US stocks, 1990 to 1994."""
     series = us_stocks(context, US_UNTIL)
     about = {
         "data": f"daily prices of {len(series)} US stocks, 1990 to 1994",
@@ -165,8 +166,6 @@ def volatility_source(
 ) -> SourceModel:
     """A network trained on prices; the last fifth of the days chooses its step. Statistics are of the days before.
 
-    ``preprocess`` keeps what the tail of returns looks like in units of a volatility that HAR forecasts.
-
     Raises:
         DataError TL-DATA-SHORT: too few days.
     """
@@ -181,6 +180,7 @@ def volatility_source(
             found=f"{len(train)} rows to train on, {len(held)} to validate",
             fix="give longer series, some hundred days after the first window",
         )
+    train = at_other_levels(train, COPIES, 0)
     encoder = TableEncoder.fit(train.table, FEATURES)
     batch = min(512, len(train))
     return pretrain(
@@ -189,12 +189,7 @@ def volatility_source(
         volatility_examples(train, encoder),
         volatility_examples(held, encoder),
         volatility_task(horizon),
-        {
-            "kind": "volatility",
-            "columns": encoder.to_json(),
-            "horizon": horizon,
-            "tails": tails_of(_standardised(train)),
-        },
+        {"kind": "volatility", "columns": encoder.to_json(), "horizon": horizon},
         {**about, "split": {"by": "time, the last fifth validates", "train_rows": len(train), "held_rows": len(held)}},
         context,
         steps=max(LEAST_STEPS, min(600, EPOCHS * len(train) // batch)),
@@ -202,15 +197,6 @@ def volatility_source(
         learning_rate=3e-3,
         weight_decay=0.05,
     )
-
-
-def _standardised(train: Windows) -> np.ndarray:
-    """Next days' returns in units of a volatility forecast by least squares on the training rows."""
-    table = train.table
-    design = np.column_stack([np.ones(len(train)), *(table[n] for n in ("vol_1", "vol_5", "vol_22", "vol_66"))])
-    weights = np.linalg.lstsq(design, train.targets, rcond=None)[0]
-    found = table[NEXT] / (np.exp(design @ weights) / 100)
-    return np.asarray(found[np.isfinite(found)])
 
 
 def lent(source: SourceModel, horizon: int, context: DomainContext) -> Examples | None:

@@ -21,6 +21,8 @@ LEAST = 0.02
 """Per cent a day: the least volatility that is told apart, since a price may stand still."""
 SPANS = {"vol_1": 1, "vol_5": 5, "vol_22": 22, "vol_66": 66}
 FEATURES = (*SPANS, "return_1", "return_5", "return_22", "largest_5", "largest_22")
+LEVELS = (-1.2, 0.4)
+"""Logarithms of the least and the largest factor of :func:`at_other_levels`."""
 SERIES, MOMENT, NEXT = "series", "moment", "next_return"
 """Further columns of a row: its series, its moment, and the log return of the next day."""
 
@@ -47,6 +49,29 @@ class Windows:
         """The rows numbered ``rows``."""
         table = {name: values[rows] for name, values in self.table.items()}
         return Windows(table, self.targets[rows], [self.ids[i] for i in rows.tolist()], self.spans[rows])
+
+
+def at_other_levels(rows: Windows, copies: int, seed: int) -> Windows:
+    """The rows, and copies of them whose volatility is higher or lower throughout, each by a factor of its own.
+
+    What a network learns of them is how volatility goes on, and not how volatile the source's market is: single stocks
+    are twice as volatile as an index. Only the ratio of past to coming volatility is kept.
+    """
+    rng = np.random.default_rng(seed)
+    parts = [rows]
+    for copy in range(copies):
+        factor = rng.uniform(*LEVELS, len(rows))
+        table = {name: values + factor if name in SPANS else values for name, values in rows.table.items()}
+        parts.append(Windows(table, rows.targets + factor, [f"{i}, level {copy}" for i in rows.ids], rows.spans))
+    return _joined(parts)
+
+
+def standardised(rows: Windows) -> np.ndarray:
+    """Next days' returns (m,) in units of a volatility that least squares on these rows' past (HAR) forecasts."""
+    design = np.column_stack([np.ones(len(rows)), *(rows.table[name] for name in SPANS)])
+    weights = np.linalg.lstsq(design, rows.targets, rcond=None)[0]
+    found = rows.table[NEXT] / (np.exp(design @ weights) / 100)
+    return np.asarray(found[np.isfinite(found)])
 
 
 def log_volatility(squares: np.ndarray) -> np.ndarray:
