@@ -100,7 +100,7 @@ def test_a_price_that_has_no_logarithm(value, prices, write, context):
     assert "row 7, column close" in error.render()
 
 
-@pytest.mark.parametrize("value", ["1.234,56", "12,5", "twelve"])
+@pytest.mark.parametrize("value", ["1.234,56", "12,5", "twelve", "1_000", "0x1f"])
 def test_a_number_that_is_none(value, loans, write, context):
     """In a table too: a column of numbers does not turn into categories because of one value."""
     path = write("l.csv", put(loans(60), 6, "income", value))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tlplat_finance import garch
-from tlplat_finance.baselines import GARCH, Garch, Har, around, last_week
+from tlplat_finance.baselines import GARCH, Garch, Har, last_week, spread
 from tlplat_finance.prices import read_prices
 from tlplat_finance.sources import FEATURES, volatility_examples, volatility_task
 from tlplat_finance.volatility import SPANS, WINDOW, at_other_levels, standardised, windows
@@ -114,8 +114,25 @@ def test_har_and_garch_forecast_what_comes_and_go_into_quantiles(series):
         (said,) = baseline.fit_predict(train, [test.inputs], task, 0)
         assert said.shape == (len(test), 1, len(task.quantiles))
         assert crps(y, said)[0] < crps(y, trivial)[0]
-    (said,) = around(train, [last_week(train.inputs), last_week(test.inputs)], task)
-    assert np.isfinite(said).all()
+    errors = train.targets.numpy()[:, 0] - last_week(train.inputs)
+    (said,) = spread(errors, [last_week(test.inputs)], task)
+    assert float((said[:, 0, 3] - last_week(test.inputs)).mean()) == pytest.approx(np.median(errors))
+
+
+def test_errors_of_har_are_those_of_rows_left_out(series):
+    """Its quantiles come from what least squares without the row would have missed by."""
+    rows = windows(series, 5).select(np.arange(0, 500, 20))
+    train = volatility_examples(rows, TableEncoder.fit(rows.table, FEATURES))
+    task = volatility_task(5).settled(train.targets)
+    y, x = rows.targets, np.column_stack([np.ones(25), *(rows.table[n] for n in ("vol_1", "vol_5", "vol_22"))])
+    errors = []
+    for i in range(25):
+        others = np.arange(25) != i
+        errors.append(y[i] - x[i] @ np.linalg.lstsq(x[others], y[others], rcond=None)[0])
+    (said,) = Har().fit_predict(train, [train.inputs], task, 0)
+    middle = x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    wanted = middle[:, None] + np.quantile(errors, task.quantiles)[None]
+    np.testing.assert_allclose(said[:, 0], wanted, atol=1e-5)
 
 
 def test_copies_at_other_levels_keep_the_ratio_of_past_to_future(series):

@@ -110,8 +110,11 @@ class Har(Baseline):
             table = table_of(rows)
             return np.column_stack([np.ones(len(rows)), *(table[name] for name in HAR_COLUMNS)])
 
-        weights = np.linalg.lstsq(design(train.inputs), train.targets.double().numpy()[:, 0], rcond=None)[0]
-        return around(train, [design(rows) @ weights for rows in (train.inputs, *others)], task)
+        x, y = design(train.inputs), train.targets.double().numpy()[:, 0]
+        inverse = np.linalg.pinv(x)
+        weights, leverage = inverse @ y, np.einsum("ij,ji->i", x, inverse)
+        errors = (y - x @ weights) / np.maximum(1 - leverage, 0.1)  # as if each row had been left out
+        return spread(errors, [design(rows) @ weights for rows in others], task)
 
     def parameters(self) -> int:
         return 1 + len(HAR_COLUMNS)
@@ -131,19 +134,19 @@ class Garch(Baseline):
 
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         self._series = len(np.unique(table_of(train.inputs)[SERIES].astype(str)))
-        return around(train, [table_of(rows)[GARCH] for rows in (train.inputs, *others)], task)
+        errors = train.targets.double().numpy()[:, 0] - table_of(train.inputs)[GARCH]
+        return spread(errors, [table_of(rows)[GARCH] for rows in others], task)
 
     def parameters(self) -> int:
         return 4 * self._series
 
 
-def around(train: Examples, points: Sequence[np.ndarray], task: Task) -> list[np.ndarray]:
-    """Quantiles (n, 1, q) around forecasts (n,): those of the errors on training rows, whose forecasts come first."""
+def spread(errors: np.ndarray, points: Sequence[np.ndarray], task: Task) -> list[np.ndarray]:
+    """Quantiles (n, 1, q) around each of the forecasts (n,): those of the errors (m,) on training rows."""
     if not isinstance(task, Forecasting):
         raise TypeError(f"a forecast of volatility serves no {task.name}")
-    errors = train.targets.double().numpy()[:, 0] - points[0]
-    spread = np.quantile(errors, task.quantiles)
-    return [point[:, None, None] + spread[None, None] for point in points[1:]]
+    quantiles = np.quantile(errors, task.quantiles)
+    return [point[:, None, None] + quantiles[None, None] for point in points]
 
 
 def last_week(inputs: Inputs) -> np.ndarray:

@@ -135,8 +135,8 @@ def credit_source(
 
 
 def volatility_task(horizon: int) -> Forecasting:
-    """Quantiles of the log volatility of the next days."""
-    return Forecasting(target=f"log volatility of the next {horizon} days", unit="log of % a day")
+    """Quantiles of the log volatility of the next days; 0.01 of a logarithm is one per cent of the volatility."""
+    return Forecasting(target=f"log volatility, next {horizon} days")
 
 
 def volatility_examples(

@@ -18,6 +18,7 @@ from tlplat.errors import DataError, Finding, did_you_mean
 Texts = Mapping[str, Sequence[str | None]]
 """Columns of texts; None where a value is missing."""
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+NUMBER = re.compile(r"[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf(inity)?)", re.IGNORECASE | re.ASCII)
 DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+")
 ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 PARQUET = b"PAR1"
@@ -80,10 +81,7 @@ def as_number(text: str | None) -> float | None:
     """The number, NaN where it is missing, None where it is none."""
     if text is None:
         return float("nan")
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return float(text) if NUMBER.fullmatch(text) else None
 
 
 def numbers(name: str, values: Sequence[str | None], path: Path) -> np.ndarray:
