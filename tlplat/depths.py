@@ -33,7 +33,8 @@ def probes(
     Returns:
         ``blocks``: for each block of the adapted model its ``name``; ``source``, ``adapted`` and ``untrained`` (random
         weights) the metric, or None; ``moved``: how far its weights are from the source's, as a share of their size.
-        ``kept``: of what the adapted model's last block holds above a guess, the share that the source's held already.
+        ``kept``: of what the adapted model's last block tells beyond a guess, the share that the source's told already;
+        ``by_chance``: that the untrained network's tells.
         None where the task fits no head on features, or a class has too few rows to be parted.
     """
     rows = rows.select(torch.arange(min(len(rows), MOST_ROWS)))
@@ -57,7 +58,14 @@ def probes(
         blocks.append({"name": name, **at, "moved": _moved(before, adapted, name)})
     guess = _guess(rows, task)
     last = len(scores["source"]) - 1
-    return {"blocks": blocks, "rows": len(rows), "guess": guess, "kept": _share(scores, last, len(names) - 1, guess)}
+    reached = scores["adapted"][len(names) - 1]
+    return {
+        "blocks": blocks,
+        "rows": len(rows),
+        "guess": guess,
+        "kept": _share(scores["source"][last], reached, guess),
+        "by_chance": _share(scores["untrained"][last], reached, guess),
+    }
 
 
 def _scores(backbone: Backbone, rows: Examples, task: Task) -> list[float]:
@@ -99,9 +107,10 @@ def _guess(rows: Examples, task: Task) -> float:
     return float(task.metrics[0](rows.targets.numpy(), said)[0])
 
 
-def _share(scores: dict[str, list[float]], source: int, adapted: int, guess: float) -> float | None:
-    gained, had = scores["adapted"][adapted] - guess, scores["source"][source] - guess
-    return had / gained if np.isfinite(gained) and np.isfinite(had) and gained * had > 0 else None
+def _share(told: float, reached: float, guess: float) -> float | None:
+    """How much of the way from ``guess`` to ``reached`` ``told`` is; None where there is no way, or it is another."""
+    share = (told - guess) / (reached - guess) if reached != guess else np.nan
+    return float(share) if np.isfinite(share) and share > 0 else None
 
 
 def _equal(a: Backbone, b: Backbone) -> bool:

@@ -27,8 +27,13 @@ NAMES = list(sample.ALL)
 @pytest.mark.parametrize("name", NAMES)
 def test_self_contained(name, pages, trees):
     tree = trees[name]
-    assert not list(tree.all("script", "link", "iframe", "object", "embed", "img", "image", "use", "base", "form"))
+    assert not list(tree.all("script", "link", "iframe", "object", "embed", "image", "use", "base", "form"))
+    pictured = list(tree.all("img"))
+    assert bool(pictured) == (name == "explained_pictures")
     for node in tree.all():
+        if node.tag == "img":
+            assert node.attributes.pop("src").startswith("data:image/png;base64,")
+            assert node.attributes["alt"]
         assert not {"src", "srcset", "srcdoc", "data", "action", "xlink:href"} & set(node.attributes)
         assert not [a for a in node.attributes if a.startswith("on")]
         if "href" in node.attributes:
@@ -37,7 +42,8 @@ def test_self_contained(name, pages, trees):
     assert "url(" not in style
     assert "@import" not in style
     policy = next(n for n in tree.all("meta") if n.attributes.get("http-equiv") == "Content-Security-Policy")
-    assert policy.attributes["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+    shown = "; img-src data:" if pictured else ""
+    assert policy.attributes["content"] == f"default-src 'none'; style-src 'unsafe-inline'{shown}"
 
 
 def test_links_lead_to_the_record_of_each_trial(trees):

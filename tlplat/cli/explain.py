@@ -78,7 +78,9 @@ def write_explanation(found: Mapping[str, Any]) -> None:
         columns = ["block", "source", "adapted", "untrained", "moved"]
         write_table(columns, [_block(b) for b in found["depths"]["blocks"]])
         if found["depths"]["kept"] is not None:
-            click.echo(f"told by the source's last block already: {100 * found['depths']['kept']:.0f} %")
+            chance = found["depths"]["by_chance"]
+            beside = "" if chance is None else f" (by random weights: {100 * chance:.0f} %)"
+            click.echo(f"told by the source's last block already: {100 * found['depths']['kept']:.0f} %{beside}")
 
 
 def _said(place: Mapping[str, Any]) -> str:

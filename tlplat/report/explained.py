@@ -79,7 +79,10 @@ def important(report: Report) -> tuple[BarRow, ...]:
 def permuted(report: Report) -> tuple[BarRow, ...]:
     """What the metric loses where a piece is shuffled."""
     e = report.explanation
-    return _bars(e.permutation or (), "/explanation/permutation") if e is not None else ()
+    if e is None:
+        return ()
+    bars = _bars(e.permutation or (), "/explanation/permutation")
+    return tuple(sorted(bars, key=lambda bar: -bar.width if bar.side == "for" else bar.width))
 
 
 def depths(report: Report) -> Figure | None:

@@ -89,13 +89,15 @@ class DepthsPart(Part):
 
     Attributes:
         guess: the metric of one prediction for all rows.
-        kept: of what the adapted model's last block holds above it, the share that the source's held.
+        kept: of what the adapted model's last block tells beyond it, the share that the source's told.
+        by_chance: the share that the untrained network's tells.
     """
 
     blocks: tuple[DepthPart, ...]
     rows: Count
     guess: Number = None
     kept: Number = None
+    by_chance: Number = None
 
 
 class ExplanationPart(Part):

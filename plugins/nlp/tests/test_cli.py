@@ -30,6 +30,14 @@ def test_own_texts_run_and_predict_without_network(encoder_folder, reviews, tmp_
     predicted = tlplat("predict", "run", "new.csv", cache=tmp_path / "cache", cwd=tmp_path)
     assert predicted.code == 0, predicted.err
     assert [line.split(",")[0] for line in predicted.out.splitlines()[1:]] == ["b", "a"]
+    explained = tlplat("explain", "run", "--rows", "2", "--json", cache=tmp_path / "cache", cwd=tmp_path)
+    assert explained.code == 0, explained.err
+    found = explained.document["explanation"]
+    assert len(found["shown"]) == 2
+    assert found["importance"]
+    assert found["depths"]["blocks"][0]["name"] == "embeddings"
+    page = (tmp_path / "run" / "report" / "report.html").read_text(encoding="utf-8")
+    assert 'class="pieces words"' in page
 
 
 def test_bad_data_are_refused_by_place_and_leave_nothing(tmp_path):

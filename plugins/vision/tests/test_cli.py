@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from commandline import tlplat
 from PIL import Image
@@ -55,6 +56,23 @@ def test_predict_reads_images_in_order(real_run):
     outcome = tlplat("predict", "run", "new", cwd=folder)
     assert outcome.code == 0, outcome.err
     assert [line.split(",")[:2] for line in outcome.out.splitlines()[1:]] == [["a.png", "0"], ["b.png", "1"]]
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_explain_lays_what_it_found_over_the_digits(real_run):
+    """The decision hangs on where digits are drawn, not on the margin."""
+    folder, _ = real_run
+    outcome = tlplat("explain", "run", "--rows", "2", "--json", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    found = outcome.document["explanation"]
+    heat = np.array([p["value"] for p in found["importance"]]).reshape(14, 14)
+    margin = np.r_[heat[0], heat[-1], heat[:, 0], heat[:, -1]]
+    assert heat[4:10, 4:10].mean() > 3 * margin.mean()
+    page = (folder / "run" / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 3
+    assert "img-src data:" in page
+    assert found["depths"]["kept"] > 0.9
 
 
 @pytest.mark.network
