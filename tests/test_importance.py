@@ -6,7 +6,7 @@ from torch import nn
 
 from tlplat.attribution import Attribution
 from tlplat.data.examples import Examples, TensorInputs
-from tlplat.importance import by_place, by_text, permuted
+from tlplat.importance import as_words, by_place, by_text, permuted
 from tlplat.model import TransferModel
 from tlplat.pieces import Columns, Explainer
 from tlplat.tasks.classification import Classification
@@ -39,7 +39,14 @@ def test_texts_need_three_rows_and_the_largest_comes_first():
     texts = [[" film", " dull"], [" film", " dull"], [" film", " rare"], [" film", " dull"]]
     told = by_text(found, texts)
     assert told == [{"name": "dull", "value": 2.0, "rows": 3}, {"name": "film", "value": 1.0, "rows": 4}]
-    assert {p["name"] for p in by_text(attribution([[1.0, 1.0]] * 3), [[" play", "ing"]] * 3)} == {"play", "-ing"}
+
+
+def test_pieces_of_a_word_are_one():
+    """Sums stay, and a special token, which is not shown, ends a word."""
+    found = attribution([[1.0, 2.0, -0.5, 4.0, 8.0], [1.0, 2.0, 4.0, 8.0, 16.0]])
+    whole, texts = as_words(found, [["Play", "ing", " it", "", "self"], ["", " a", "b", "c", " d"]])
+    assert texts == [["Playing", "", " it", "", "self"], ["", " abc", "", "", " d"]]
+    assert whole.values.tolist() == [[3.0, 0.0, -0.5, 4.0, 8.0], [1.0, 14.0, 0.0, 0.0, 16.0]]
 
 
 @pytest.mark.parametrize("column", [2, 7])

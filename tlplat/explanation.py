@@ -19,7 +19,7 @@ from tlplat.data.examples import Examples, Inputs
 from tlplat.depths import MOST_ROWS, probes
 from tlplat.domain import Domain, DomainContext
 from tlplat.errors import DataError, UsageError
-from tlplat.importance import by_place, by_text, permuted
+from tlplat.importance import as_words, by_place, by_text, permuted
 from tlplat.modelio import LoadedModel
 from tlplat.pieces import Explainer
 from tlplat.prediction import load_run_model
@@ -116,6 +116,8 @@ def _explained(
         found = attribute(loaded.model, loaded.task, explainer, inputs, advance)
     batch = inputs.take(torch.arange(len(inputs)))
     texts = explainer.texts(batch)
+    if explainer.look == "words":
+        found, texts = as_words(found, texts)
     warnings = [PRIVATE.format(domain=domain.name)] if private and shown else []
     count = 0 if private else (SHOWN if shown is None else shown)
     chosen = _spread(found.outputs, loaded.task, min(count, len(inputs)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -37,11 +38,11 @@ def by_text(found: Attribution, texts: Sequence[Sequence[str]]) -> list[dict[str
     sizes: dict[str, list[float]] = defaultdict(list)
     rows: dict[str, int] = defaultdict(int)
     for row, values in zip(texts, found.values.abs().tolist(), strict=True):
-        for text in {named(t) for t in row if t}:
+        for text in {t.strip() for t in row if t}:
             rows[text] += 1
         for text, value in zip(row, values, strict=True):
             if text:
-                sizes[named(text)].append(value)
+                sizes[text.strip()].append(value)
     known = [
         {"name": text, "value": float(np.mean(v)), "rows": rows[text]}
         for text, v in sizes.items()
@@ -54,9 +55,24 @@ def _weight(place: dict[str, Any]) -> float:
     return float(place["value"])
 
 
-def named(text: str) -> str:
-    """A text of running words by itself: one that goes on a word has a hyphen before it."""
-    return text.strip() if text[:1].isspace() else f"-{text}"
+def as_words(found: Attribution, texts: Sequence[Sequence[str]]) -> tuple[Attribution, list[list[str]]]:
+    """Pieces of running words made whole: a text without a space before it goes on the word before.
+
+    A word stands where its first piece did, with the sum of its pieces; the places of the others are empty.
+    """
+    values, whole = found.values.clone(), [list(row) for row in texts]
+    for row, words in enumerate(whole):
+        begin = None
+        for place, text in enumerate(words):
+            if not text:
+                begin = None
+            elif begin is None or text[:1].isspace():
+                begin = place
+            else:
+                words[begin] += text
+                values[row, begin] += values[row, place]
+                words[place], values[row, place] = "", 0.0
+    return dataclasses.replace(found, values=values), whole
 
 
 def permuted(

@@ -71,7 +71,7 @@ class Explainer(ABC):
     by: ClassVar[Literal["place", "text"]] = "place"
     """What is the same from row to row: a piece's place (a column, a position) or its text (a token)."""
     look: ClassVar[Literal["letters", "words", "bars", "image"]] = "bars"
-    """How a row is shown. ``letters`` and ``words`` are run together: a text has its own space before it."""
+    """How a row is shown. ``letters`` are run together; of ``words``, a text without a space before it goes on one."""
     sample: ClassVar[int] = 256
     """Rows behind the figures over all rows: fewer where a pass through the network is dear."""
 

@@ -20,13 +20,13 @@ MASKS = ("[MASK]", "<mask>", "[UNK]", "<unk>")
 
 
 class TokensOfText(Explainer):
-    """Tokens; the special ones that stand around every text say nothing, and are not shown.
+    """Tokens, which make up words; the special ones that stand around every text say nothing, and are not shown.
 
     Args:
         preprocess: of the model.
     """
 
-    unit: ClassVar[str] = "token"
+    unit: ClassVar[str] = "word"
     by: ClassVar[Literal["place", "text"]] = "text"
     look: ClassVar[Literal["letters", "words", "bars", "image"]] = "words"
     sample: ClassVar[int] = 64
