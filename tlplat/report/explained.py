@@ -33,12 +33,13 @@ class BarRow:
 
 @dataclass(frozen=True)
 class Shade:
-    """A piece of running text, coloured by ``strength`` in 0..1; ``says`` is for the pointer."""
+    """A piece of text, coloured by ``strength`` in 0..1; ``says``: for the pointer; ``apart``: a space first."""
 
     text: str
     side: str
     strength: float
     says: str
+    apart: bool
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,12 @@ def depths(report: Report) -> Figure | None:
         "source": Series("source", "transfer", (_line(blocks, "source"),), second=True),
         "untrained": Series("untrained", "other", (_line(blocks, "untrained"),)),
     }
-    axes = Axes("block, from input to output", metric_words(report.metric).title, x_text=lambda x: _name(blocks, x))
+    axes = Axes(
+        "block, from input to output",
+        metric_words(report.metric).title,
+        x_text=lambda x: _name(blocks, x),
+        x_range=(-0.3, len(blocks) - 0.7),
+    )
     svg = charts.line_chart(list(lines.values()), axes, "What a linear head reads after each block")
     legend = tuple((Markup(marks.key(s.role, line=True, second=s.second)), name) for name, s in lines.items())
     return Figure("What each block knows", Markup(svg), legend)
@@ -137,10 +143,11 @@ def _shades(pieces: Sequence[PiecePart]) -> tuple[Shade, ...]:
     longest = max((abs(p.value or 0.0) for p in pieces), default=0.0) or 1.0
     return tuple(
         Shade(
-            text=p.text,
+            text=p.text.strip() or p.text,
             side="for" if (p.value or 0.0) >= 0 else "against",
             strength=abs(p.value or 0.0) / longest,
             says=minus(f"{p.place}: {p.value or 0.0:+.3f}"),
+            apart=p.text[:1].isspace(),
         )
         for p in pieces
     )
