@@ -14,19 +14,16 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import resource
 import shlex
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from head_peers import DECAY, EPOCHS, HEADS, MANY, SOLVERS
-from machine import RESULTS, machine, publish
+from machine import RESULTS, at_best_threads, machine, publish
 from torch.nn import functional as F
 
 SHAPES = {
@@ -92,14 +89,11 @@ def judged(z: torch.Tensor, y: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -
 
 def measure(shape: str, peer: str, repeats: int, launcher: list[str]) -> dict[str, Any]:
     """The better of one thread and all cores."""
-    runs = []
-    for threads in sorted({1, os.cpu_count() or 1}):
-        call = [sys.executable, __file__, "--child", shape, peer, str(threads), "--repeats", str(repeats)]
-        found = subprocess.run([*launcher, *call], capture_output=True, text=True, check=False)
-        if found.returncode:
-            raise SystemExit(f"{shape}, {peer}: {found.stderr.strip().splitlines()[-1:]}")
-        runs.append(json.loads(found.stdout.splitlines()[-1]))
-    return min(runs, key=lambda r: statistics.median(r["seconds"]))
+
+    def command(threads: int) -> list[str]:
+        return [__file__, "--child", shape, peer, str(threads), "--repeats", str(repeats)]
+
+    return at_best_threads(command, launcher, f"{shape}, {peer}")
 
 
 def quartiles(seconds: list[float]) -> tuple[float, float, float]:

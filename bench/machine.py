@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,18 @@ def machine() -> dict[str, Any]:
         "load_at_start": round(os.getloadavg()[0], 2),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def at_best_threads(command: Callable[[int], Sequence[str]], launcher: Sequence[str], what: str) -> dict[str, Any]:
+    """What a peer's process prints last (JSON with ``seconds``), at the better of one thread and all cores."""
+    runs: list[dict[str, Any]] = []
+    for threads in sorted({1, os.cpu_count() or 1}):
+        call = [*launcher, sys.executable, *command(threads)]
+        found = subprocess.run(call, capture_output=True, text=True, check=False)
+        if found.returncode:
+            raise SystemExit(f"{what}: {found.stderr.strip().splitlines()[-1:]}")
+        runs.append(json.loads(found.stdout.splitlines()[-1]))
+    return min(runs, key=lambda r: statistics.median(r["seconds"]))
 
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -72,8 +72,7 @@ std::tuple<Tensor, Tensor, Tensor> loss_of(
         int groups = 0;
         for (int64_t at = begin; at < end; at += extract.group()) {
           c.n = std::min(extract.group(), end - at), c.z = extract.run(at, at + c.n);
-          c.label = p.label + at, c.a = static_cast<const T*>(p.a) + at;
-          c.mass = static_cast<const T*>(p.mass) + at, c.kept = static_cast<const T*>(p.kept) + at;
+          c.label = p.label + at;
           RowWeights<T> weights = training_rows<T>(p);
           if (weights.weight) weights.weight += at;
           pass[size_t(me)].run(

@@ -70,22 +70,24 @@ class RowLosses {
  public:
   RowLosses(TlplatHeadProblem& p, const Tensor& y, const std::optional<Tensor>& class_weight,
             const std::optional<Tensor>& sample_weight, double smoothing, int64_t ignore_index)
-      : p_(p), label_(p.n), a_(p.n), mass_(p.n), kept_(p.n), smooth_(p.classes) {
+      : p_(p), label_(p.n), own_(p.classes), mass_(p.classes), smooth_(p.classes) {
     STD_TORCH_CHECK(y.dim() == 1 && y.size(0) == p.n && y.is_contiguous() && y.scalar_type() == ScalarType::Long,
                     "y must be (n,) int64, contiguous");
     const int64_t* labels = static_cast<const int64_t*>(y.const_data_ptr());
     const T* class_of = vector_of<T>(class_weight, p.classes, "class_weight");
     p.row_weight = vector_of<T>(sample_weight, p.n, "sample_weight");
     for (int64_t i = 0; i < p.n; ++i) {
-      if (labels[i] == ignore_index) continue;
-      STD_TORCH_CHECK(labels[i] >= 0 && labels[i] < p.classes, "label ", labels[i], " at position ", i,
+      const bool kept = labels[i] != ignore_index;
+      STD_TORCH_CHECK(!kept || (labels[i] >= 0 && labels[i] < p.classes), "label ", labels[i], " at position ", i,
                       " is out of range [0, ", p.classes, ")");
-      label_[i] = int32_t(labels[i]), kept_[i] = 1, mass_[i] = class_of ? class_of[labels[i]] : T(1);
-      a_[i] = T(1 - smoothing) * mass_[i];
+      label_[i] = kept ? int32_t(labels[i]) : -1;
     }
-    for (int64_t c = 0; c < p.classes; ++c)
-      smooth_[c] = T(smoothing / double(p.classes)) * (class_of ? class_of[c] : T(1));
-    p.label = label_.get(), p.a = a_.get(), p.mass = mass_.get(), p.kept = kept_.get();
+    for (int64_t c = 0; c < p.classes; ++c) {
+      mass_[c] = class_of ? class_of[c] : T(1);
+      own_[c] = T(1 - smoothing) * mass_[c], smooth_[c] = T(smoothing / double(p.classes)) * mass_[c];
+    }
+    p.label = label_.get();
+    p.own = class_of || smoothing > 0 ? own_.get() : nullptr, p.mass = class_of ? mass_.get() : nullptr;
     p.smooth = smoothing > 0 ? smooth_.get() : nullptr;
   }
 
@@ -131,7 +133,7 @@ class RowLosses {
  private:
   TlplatHeadProblem& p_;
   Buffer<int32_t> label_;
-  Buffer<T> a_, mass_, kept_, smooth_;
+  Buffer<T> own_, mass_, smooth_;
 };
 
 }  // namespace tlplat

@@ -8,10 +8,9 @@ enum TlplatSolver : int32_t { TLPLAT_LBFGS = 0, TLPLAT_SGD = 1, TLPLAT_ADAMW = 2
 // Mirrored field by field by tlplat/ops/native_fit.py. "T" is `compute`: float or double.
 struct TlplatHeadProblem {
   const void* z;             // (n, d) of z_dtype, rows z_stride elements apart, unit stride inside a row
-  const int32_t* label;      // (n,) in [0, classes); 0 for ignored rows
-  const void* a;             // (n,) T: weight of the label's own term
-  const void* mass;          // (n,) T: what a row adds to the denominator of a mean
-  const void* kept;          // (n,) T: 0 for ignored rows, else 1
+  const int32_t* label;      // (n,) in [0, classes), or negative for a row that counts nothing
+  const void* own;           // (classes,) T: weight of the label's own term, by the label, or null for ones
+  const void* mass;          // (classes,) T: what a row adds to the denominator of a mean, by its label, or null for ones
   const void* smooth;        // (classes,) T: smoothing term of every class, or null
   const void* row_weight;    // (heads, n) or (1, n) T, or null for ones
   const void* held_weight;   // the same for held-out rows, or null for none

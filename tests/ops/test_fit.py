@@ -135,6 +135,18 @@ def test_callback_stops() -> None:
         assert fit.iterations.tolist() == [3]
 
 
+def test_a_callback_changes_nothing() -> None:
+    z, y = _problem(200, 10, 3)
+    held = torch.arange(200) % 4 == 0
+    options = {"weight_decay": [0.01, 0.1], "sample_weight": ~held, "validation_weight": held}
+    plain = fit_softmax_heads(z, y, 3, **options)
+    watched = fit_softmax_heads(z, y, 3, on_epoch=lambda i, _: False, **options)
+    assert plain.converged.all()
+    assert watched.iterations.tolist() == plain.iterations.tolist()
+    assert torch.equal(watched.weight, plain.weight)
+    assert torch.equal(watched.validation_loss, plain.validation_loss)
+
+
 def test_divergence_is_reported_and_spares_the_others() -> None:
     z, y = _problem(60, 10, 3)
     fit = fit_softmax_heads(z, y, 3, solver="sgd", learning_rate=[0.1, 1e30], weight_decay=0.1, max_iter=5)

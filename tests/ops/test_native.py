@@ -89,6 +89,40 @@ def test_fits_equal_the_reference(shape: tuple[int, int, int], solver: str, dtyp
     assert found[0].converged.all()
 
 
+@pytest.mark.parametrize("shape", [(100, 33, 7, 12), (300, 50, 20, 3), (700, 16, 50, 1), (77, 100, 3, 40)])
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adamw"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("isa", ["default", "avx2", "avx512"])
+def test_many_columns_equal_the_reference(
+    shape: tuple[int, int, int, int], solver: str, dtype: torch.dtype, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads times classes beyond the blocks of few: rows in panels, and heads shared between threads."""
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", isa)
+    n, d, c, heads = shape
+    z, y, *_ = _problem(n, d, c, dtype)
+    rows = (torch.rand(heads, n, generator=torch.Generator().manual_seed(1)) < 0.8).float()
+    options = {"max_iter": 4, "batch_size": 70, "seed": [k % 2 for k in range(heads)], "eps": 1e-3}
+    options = {} if solver == "lbfgs" else options
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for impl, count in (("native", 1), ("native", 2), ("native", 2), ("reference", 1)):
+            torch.set_num_threads(count)
+            fit = fit_softmax_heads(
+                z, y, c, weight_decay=[0.1 * (k + 1) for k in range(heads)], sample_weight=rows,
+                validation_weight=1 - rows, solver=solver, impl=impl, **options,
+            )  # fmt: skip
+            found.append(fit)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[1].weight, found[2].weight)
+    rounded = dtype == torch.bfloat16 and solver != "lbfgs"
+    rtol, atol = (2e-2, 5e-3) if rounded else (1e-3, 5e-4)
+    for fit in found[:3]:
+        for name in ("weight", "bias", "loss", "validation_loss"):
+            torch.testing.assert_close(getattr(fit, name), getattr(found[3], name), rtol=rtol, atol=atol)
+
+
 def test_bf16_storage_keeps_the_accuracy() -> None:
     g = torch.Generator().manual_seed(3)
     z = torch.randn(6000, 101, generator=g)
@@ -229,6 +263,28 @@ def test_views_equal_contiguous(layout: str) -> None:
         options = {"weight_decay": 0.1, "solver": solver, "max_iter": 5}
         expected = fit_softmax_heads(view[layout].contiguous(), y, 3, **options).weight
         assert torch.equal(fit_softmax_heads(view[layout], y, 3, **options).weight, expected)
+
+
+def test_a_row_costs_its_label_and_its_place_in_the_order() -> None:
+    script = (
+        "import resource, sys, torch\n"
+        "from tlplat.ops import fit_softmax_heads, softmax_head_loss\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "z, y, w = torch.empty(200, 2).normal_(), torch.randint(0, 3, (200,)), torch.zeros(3, 2)\n"
+        "work = {'loss': lambda: softmax_head_loss(z, y, w, impl='native')} | {\n"
+        "    s: lambda s=s: fit_softmax_heads(z, y, 3, solver=s, max_iter=2, batch_size=4096, impl='native')\n"
+        "    for s in ('lbfgs', 'sgd')}\n"
+        "for f in work.values(): f()\n"
+        "z, y = torch.empty(6_000_000, 2).normal_(), torch.randint(0, 3, (6_000_000,))\n"
+        "before = peak()\n"
+        "for name, f in work.items():\n"
+        "    f(); print(name, (peak() - before) / len(z))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], check=True, timeout=300, capture_output=True, text=True)
+    bytes_a_row = {name: float(value) for name, value in (line.split() for line in found.stdout.splitlines())}
+    assert bytes_a_row["loss"] < 5  # an int32 label
+    assert bytes_a_row["lbfgs"] < 7  # and which rows are ignored, for a moment
+    assert bytes_a_row["sgd"] < 10  # and an int32 place in the order
 
 
 def _child(code: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -61,6 +61,9 @@ def label_tensor(y: Tensor, rows: int) -> Tensor:
 
 def label_range(y: Tensor, num_classes: int, ignore_index: int) -> None:
     """Every label is in [0, num_classes) or is the ignore index."""
+    least, most = y.aminmax() if len(y) else (y.new_zeros(()), y.new_zeros(()))
+    if bool((least >= 0) & (most < num_classes)):
+        return
     wrong = ((y < 0) | (y >= num_classes)) & (y != ignore_index)
     if bool(wrong.any()):
         position = int(wrong.int().argmax())
@@ -98,7 +101,10 @@ def weights(name: str, tensor: Tensor, values: bool = True) -> None:
 
 
 def _weight_values(name: str, tensor: Tensor) -> None:
-    if not bool((torch.isfinite(tensor) & (tensor >= 0)).all()):
+    if not tensor.numel():
+        return
+    least, most = tensor.aminmax()  # NaN where any is NaN
+    if not bool((least >= 0) & (most < torch.inf)):
         raise ValueError(f"{name} must be finite and not negative")
 
 

@@ -29,7 +29,7 @@ def frozen_softmax_head_loss(
 ) -> Tensor:
     """:func:`softmax_head_loss` of ``z = pool(norm(activation(x @ P.T + c)))``, chunk by chunk.
 
-    Neither z (n, d) nor the logits (n, C) are ever held: a row costs some 20 bytes, for its label and what it counts.
+    Neither z (n, d) nor the logits (n, C) are ever held: a row costs four bytes, for its label.
     Differentiable in weight and bias; x and the block are frozen and get no gradient. The gradients of a reduced loss
     come with the loss, in one pass over x; without reduction, and in plain torch, features are computed again for them.
 

@@ -13,6 +13,9 @@ from tlplat.ops import checks, cuda_fit, extension, native_fit, reference, refer
 from tlplat.ops.heads import Impl, choose
 from tlplat.ops.problem import HeadProblem, HeadsFit, MinibatchOptions, RowLoss, Schedule, Solver
 
+_ROWS = 65536
+"""Rows that a check looks at together."""
+
 PerHead = float | Sequence[float] | Tensor
 
 
@@ -192,8 +195,11 @@ def _refuse_empty_heads(p: HeadProblem) -> None:
 
 
 def _refuse_heads_without_rows(p: HeadProblem) -> None:
-    mass = p.row_loss.targets(p.y, p.num_classes, p.compute)[3]
-    totals = mass.sum().reshape(1) if p.sample_weight is None else p.sample_weight.to(p.compute) @ mass
+    totals = torch.zeros((), dtype=p.compute, device=p.z.device)
+    for at in range(0, len(p.y), _ROWS):  # in pieces: nothing as long as z is kept
+        mass = p.row_loss.targets(p.y[at : at + _ROWS], p.num_classes, p.compute)[3]
+        rows = None if p.sample_weight is None else p.sample_weight[:, at : at + _ROWS].to(p.compute)
+        totals = totals + (mass.sum().reshape(1) if rows is None else rows @ mass)
     empty = torch.nonzero(totals <= 0).flatten().tolist()
     if empty:
         raise ValueError(f"no row has weight for heads {empty[:10]}: there is nothing to fit")

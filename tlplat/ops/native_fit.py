@@ -26,7 +26,7 @@ class _Problem(ctypes.Structure):
         *(
             (name, c_void_p)
             for name in (
-                "z", "label", "a", "mass", "kept", "smooth", "row_weight", "held_weight", "decay", "rate", "seed",
+                "z", "label", "own", "mass", "smooth", "row_weight", "held_weight", "decay", "rate", "seed",
                 "weight", "bias", "loss", "held_loss", "converged", "iterations",
             )
         ),
@@ -75,15 +75,14 @@ def fit(p: HeadProblem) -> HeadsFit:
 
 def _arguments(p: HeadProblem) -> tuple[_Problem, dict[str, Tensor], list[Tensor]]:
     """The C structure, its output tensors, and the inputs that must stay alive."""
-    label, a, smooth, mass = p.row_loss.targets(p.y, p.num_classes, p.compute)
+    own, mass, smooth = p.row_loss.by_class(p.num_classes, p.compute)
     z = p.z if p.z.shape[1] < 2 or p.z.stride(1) == 1 else p.z.contiguous()
     inputs: dict[str, Tensor | None] = {
         "z": z,
-        "label": label.int(),
-        "a": a,
+        "label": _labels(p.y, p.row_loss.ignore_index),
+        "own": own,
         "mass": mass,
-        "kept": (p.y != p.row_loss.ignore_index).to(p.compute),
-        "smooth": smooth.contiguous() if p.row_loss.label_smoothing else None,
+        "smooth": smooth,
         "row_weight": _rows(p.sample_weight, p.compute),
         "held_weight": _rows(p.validation_weight, p.compute),
         "decay": p.weight_decay.double().contiguous(),
@@ -117,6 +116,12 @@ def _arguments(p: HeadProblem) -> tuple[_Problem, dict[str, Tensor], list[Tensor
         )
         (problem.beta1, problem.beta2), problem.cosine = m.betas, int(m.schedule == "cosine")
     return problem, outputs, [t for t in inputs.values() if t is not None]
+
+
+def _labels(y: Tensor, ignore_index: int) -> Tensor:
+    """(n,) int32, negative where a row counts nothing: beside the order of rows all that a fit keeps of n numbers."""
+    ignored = y == ignore_index
+    return y.to(torch.int32).masked_fill_(ignored, -1)
 
 
 def _rows(w: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -39,6 +39,15 @@ class RowLoss:
         mass = kept.to(dtype) if self.class_weight is None else weight[label] * kept
         return label, (1 - self.label_smoothing) * mass, self.label_smoothing / num_classes * weight, mass
 
+    def by_class(self, num_classes: int, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """``(a, mass, b)`` of every class, (C,) on the CPU, each None where it is all ones, all ones, and all zeros."""
+        if self.class_weight is None and not self.label_smoothing:
+            return None, None, None
+        weight = torch.ones(num_classes, dtype=dtype) if self.class_weight is None else self.class_weight.to(dtype)
+        a = (1 - self.label_smoothing) * weight
+        b = self.label_smoothing / num_classes * weight if self.label_smoothing else None
+        return a, None if self.class_weight is None else weight.contiguous(), b
+
 
 @dataclass(frozen=True)
 class MinibatchOptions:

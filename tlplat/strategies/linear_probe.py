@@ -19,6 +19,9 @@ class LinearProbe(Strategy):
     Touches: the head alone; the weight decay is chosen by cross-validation, all fits in one call.
     Wins: when labels are few and the source's features separate the target's classes.
     Costs: one pass over the rows, cached, and a convex fit: the cheapest strategy to train.
+
+    A classifier's head is the minimum of a convex problem, which L-BFGS finds: no learning rate and no seed is left to
+    sweep. The decays, times the folds, are heads of one `fit_softmax_heads`, which read the features together.
     """
 
     name: ClassVar[str] = "linear_probe"

@@ -275,17 +275,21 @@ def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[fl
 
     ``folds``: how many, each class dealt out over them, or the number of each row's (n,).
     """
-    masks = _fold_masks(y, folds).repeat_interleave(len(decays), dim=0)
+    masks = _fold_masks(y, folds)
+    rows = masks.repeat_interleave(len(decays), dim=0)
     fit = fit_softmax_heads(
         x,
         y,
         classes,
-        weight_decay=list(decays) * (len(masks) // len(decays)),
-        sample_weight=masks,
+        weight_decay=list(decays) * len(masks),
+        sample_weight=rows,
+        validation_weight=1 - rows,
         solver="lbfgs",
         tol=1e-3,
     )
-    return _held_out(torch.einsum("kcd,nd->knc", fit.weight, x) + fit.bias[:, None], y, masks, len(decays))
+    left_out = (1 - masks).sum(dim=1)
+    losses = torch.where(left_out[:, None] > 0, fit.validation_loss.view(len(masks), -1), 0)
+    return left_out @ losses / len(y)
 
 
 def _fold_masks(y: Tensor, folds: int | Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 // per instruction set, after vec.h.
 #pragma once
 
-// Classes that a block in registers holds: five by four accumulators where there are 32 registers, else three by four.
-constexpr int kClassTile = TLPLAT_VECTOR_BYTES == 64 ? 5 : 3;
+// Classes that a block in registers holds: six by four accumulators where there are 32 registers, else three by four.
+constexpr int kClassTile = TLPLAT_VECTOR_BYTES == 64 ? 6 : 3;
 
 // Classes of the next block, so that blocks are even: 6 classes are 3 + 3.
 static inline int even_share(int64_t left) {

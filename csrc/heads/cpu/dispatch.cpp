@@ -15,6 +15,9 @@ TLPLAT_DECLARE(generic)
 #if defined(__x86_64__)
 TLPLAT_DECLARE(avx2)
 TLPLAT_DECLARE(avx512)
+namespace avx512 {
+extern const WideKernels wide;
+}
 namespace avx512bf16 {
 extern const MixedKernels mixed;
 }
@@ -38,6 +41,14 @@ int32_t best_isa() {
 const MixedKernels* mixed_kernels(int32_t isa) {
 #if defined(__x86_64__)
   if (isa == kAvx512 && __builtin_cpu_supports("avx512bf16")) return &avx512bf16::mixed;
+#endif
+  (void)isa;
+  return nullptr;
+}
+
+const WideKernels* wide_kernels(int32_t isa) {
+#if defined(__x86_64__)
+  if (isa == kAvx512) return &avx512::wide;
 #endif
   (void)isa;
   return nullptr;

@@ -41,14 +41,14 @@ static inline void forward_block(
     __m512bh z[4];
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r) z[r] = (__m512bh)(left < 32 ? some(row[r] + i, left) : _mm512_loadu_si512(row[r] + i));
-#pragma GCC unroll 5
+#pragma GCC unroll 6
     for (int c = 0; c < NC; ++c) {
       const __m512bh v = pairs(w + c * ldw + i);
 #pragma GCC unroll 4
       for (int r = 0; r < 4; ++r) acc[c][r] = (Vec<float>)_mm512_dpbf16_ps((__m512)acc[c][r], z[r], v);
     }
   }
-#pragma GCC unroll 5
+#pragma GCC unroll 6
   for (int c = 0; c < NC; ++c) store_sums(out + c * stride, acc[c], bias[c]);
 }
 
@@ -72,7 +72,8 @@ static void forward(
       case 2: forward_classes<2>(t, d, part, ldw, bias + m, out, until); break;
       case 3: forward_classes<3>(t, d, part, ldw, bias + m, out, until); break;
       case 4: forward_classes<4>(t, d, part, ldw, bias + m, out, until); break;
-      default: forward_classes<5>(t, d, part, ldw, bias + m, out, until);
+      case 5: forward_classes<5>(t, d, part, ldw, bias + m, out, until); break;
+      default: forward_classes<6>(t, d, part, ldw, bias + m, out, until);
     }
   }
 }
@@ -84,7 +85,7 @@ static inline void backward_block(
     const uint16_t* const* row, int64_t offset, int part, int rows, const uint16_t* delta, int stride, float* g, int64_t ldw,
     Fetch fetch) {
   __m512 acc[NC][2 * NV];
-#pragma GCC unroll 5
+#pragma GCC unroll 6
   for (int c = 0; c < NC; ++c)
 #pragma GCC unroll 4
     for (int v = 0; v < 2 * NV; ++v) acc[c][v] = _mm512_setzero_ps();
@@ -97,7 +98,7 @@ static inline void backward_block(
       const __m512i b = some(row[r + 1] + offset + 32 * v, NV == 1 ? part : 32);
       z[2 * v] = (__m512bh)_mm512_unpacklo_epi16(a, b), z[2 * v + 1] = (__m512bh)_mm512_unpackhi_epi16(a, b);
     }
-#pragma GCC unroll 5
+#pragma GCC unroll 6
     for (int c = 0; c < NC; ++c) {
       int32_t both;
       __builtin_memcpy(&both, delta + c * stride + r, 4);
@@ -108,7 +109,7 @@ static inline void backward_block(
   }
   const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
   const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-#pragma GCC unroll 5
+#pragma GCC unroll 6
   for (int c = 0; c < NC; ++c)
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) {
@@ -135,7 +136,8 @@ static void backward_columns(
       case 2: backward_block<2, NV>(t.row, i, part, t.rows, own, t.stride, to, ldw, ahead); break;
       case 3: backward_block<3, NV>(t.row, i, part, t.rows, own, t.stride, to, ldw, ahead); break;
       case 4: backward_block<4, NV>(t.row, i, part, t.rows, own, t.stride, to, ldw, ahead); break;
-      default: backward_block<5, NV>(t.row, i, part, t.rows, own, t.stride, to, ldw, ahead);
+      case 5: backward_block<5, NV>(t.row, i, part, t.rows, own, t.stride, to, ldw, ahead); break;
+      default: backward_block<6, NV>(t.row, i, part, t.rows, own, t.stride, to, ldw, ahead);
     }
   }
 }

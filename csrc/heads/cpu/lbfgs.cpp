@@ -47,21 +47,20 @@ class Lbfgs final : public Fit {
 
   bool run(double seconds, int64_t rounds) override {
     const Clock clock(seconds);
-    bool more = !slot_.empty();
-    team_.run([&](int me) {
-      const SerialBlas serial;
-      for (int64_t round = 0; more; ++round) {
-        evaluate(me);
-        team_.barrier();
-        for (size_t i = size_t(me); i < slot_.size(); i += size_t(team_.size())) try_advance(me, int64_t(i));
-        team_.barrier();
-        if (me == 0) {
+    if (slot_.empty()) return true;
+    int64_t round = 0;
+    bool evaluated = false;
+    team_.rounds<SerialBlas>(
+        [&](int me, int chunk) {
+          if (!evaluated) return evaluate(me, chunk);
+          for (size_t i = size_t(chunk); i < slot_.size(); i += size_t(team_.size())) try_advance(me, int64_t(i));
+        },
+        [&] {
+          evaluated = !evaluated;
+          if (evaluated) return true;
           compact();
-          more = !slot_.empty() && round + 1 < rounds && !clock.over();
-        }
-        team_.barrier();
-      }
-    });
+          return !slot_.empty() && ++round < rounds && !clock.over();
+        });
     if (out_of_memory_) throw std::bad_alloc();
     return slot_.empty();
   }
@@ -80,20 +79,23 @@ class Lbfgs final : public Fit {
     const T* weight = p_.row_weight ? static_cast<const T*>(p_.row_weight) + k * p_.row_weight_stride : nullptr;
     const T* mass = static_cast<const T*>(p_.mass);
     double sum = 0;
-    for (int64_t i = 0; i < p_.n; ++i) sum += weight ? double(weight[i]) * double(mass[i]) : double(mass[i]);
+    for (int64_t i = 0; i < p_.n; ++i) {
+      const int32_t label = p_.label[i];
+      if (label >= 0) sum += (weight ? double(weight[i]) : 1) * (mass ? double(mass[label]) : 1);
+    }
     return sum;
   }
 
-  // This thread's share of the rows at all trial points.
-  void evaluate(int me) {
+  // A share of the rows at all trial points.
+  void evaluate(int me, int chunk) {
     const int64_t active = int64_t(slot_.size());
-    T *g = g_[size_t(me)].get(), *gb = gb_[size_t(me)].get();
-    double* loss = loss_[size_t(me)].get();
+    T *g = g_[size_t(chunk)].get(), *gb = gb_[size_t(chunk)].get();
+    double* loss = loss_[size_t(chunk)].get();
     std::fill_n(g, active * p_.classes * ldw_, T(0));
     std::fill_n(gb, active * p_.classes, T(0));
     std::fill_n(loss, active, 0.0);
     int64_t begin, end;
-    team_.share(me, p_.n, kLanes, &begin, &end);
+    team_.share(chunk, p_.n, kLanes, &begin, &end);
     pass_[size_t(me)].run(nullptr, begin, end, training_rows<T>(p_), slot_.data(), active, w_.get(), b_.get(), g, gb, loss, nullptr);
   }
 
@@ -217,15 +219,27 @@ class Lbfgs final : public Fit {
 
   void held_losses() {
     std::vector<int32_t> all;
-    std::vector<double> mass(size_t(p_.heads), 0.0);
-    std::fill_n(p_.held_loss, p_.heads, 0.0);
+    Buffer<T> w(columns_ * ldw_), b(columns_);  // not in the trial points' place: the fit may go on
     for (int64_t k = 0; k < p_.heads; ++k) {
       all.push_back(int32_t(k));
-      pack(p_, k, ldw_, w_.get() + k * p_.classes * ldw_, b_.get() + k * p_.classes);
+      pack(p_, k, ldw_, w.get() + k * p_.classes * ldw_, b.get() + k * p_.classes);
     }
-    const SerialBlas serial;
-    pass_[0].run(nullptr, 0, p_.n, held_rows<T>(p_), all.data(), p_.heads, w_.get(), b_.get(), nullptr, nullptr, p_.held_loss, mass.data());
-    for (int64_t k = 0; k < p_.heads; ++k) p_.held_loss[k] /= mass[size_t(k)] > 0 ? mass[size_t(k)] : 1;
+    std::vector<Buffer<double>> mass;
+    for (int i = 0; i < team_.size(); ++i) mass.emplace_back(p_.heads);
+    team_.run([&](int me) {
+      const SerialBlas serial;
+      double* loss = loss_[size_t(me)].get();  // evaluate() clears it
+      std::fill_n(loss, p_.heads, 0.0);
+      int64_t begin, end;
+      team_.share(me, p_.n, kLanes, &begin, &end);
+      pass_[size_t(me)].run(nullptr, begin, end, held_rows<T>(p_), all.data(), p_.heads, w.get(), b.get(), nullptr, nullptr,
+                            loss, mass[size_t(me)].get());
+    });
+    for (int64_t k = 0; k < p_.heads; ++k) {
+      double loss = 0, total = 0;
+      for (int i = 0; i < team_.size(); ++i) loss += loss_[size_t(i)][k], total += mass[size_t(i)][k];
+      p_.held_loss[k] = loss / (total > 0 ? total : 1);
+    }
   }
 
   const TlplatHeadProblem& p_;

@@ -11,6 +11,9 @@
 namespace tlplat {
 namespace {
 
+// From this many columns a thread on, heads are shared between threads instead of rows.
+constexpr int64_t kColumnsApart = 64;
+
 // The heads of one seed, in slots side by side; a head that stops gives its slot to the last.
 template <class T>
 struct Group {
@@ -43,18 +46,15 @@ class Minibatch final : public Fit {
 
   bool run(double seconds, int64_t rounds) override {
     const Clock clock(seconds);
-    bool more = working();
-    team_->run([&](int me) {
-      const SerialBlas serial;
-      for (int64_t round = 0; more; ++round) {
-        for (auto& g : groups_) epoch(me, g);
-        if (me == 0) {
-          ++epoch_;
-          more = working() && round + 1 < rounds && !clock.over();
-        }
-        team_->barrier();
-      }
-    });
+    if (!working()) return true;
+    int64_t round = 0;
+    open(0);
+    team_->rounds<SerialBlas>([&](int me, int chunk) { work(me, chunk); },
+                              [&] {
+                                if (next()) return true;
+                                ++epoch_;
+                                return working() && ++round < rounds && !clock.over() && open(0);
+                              });
     return !working();
   }
 
@@ -93,82 +93,133 @@ class Minibatch final : public Fit {
       pack(p_, g.head[i], ldw_, g.w.get() + int64_t(i) * p_.classes * ldw_, g.b.get() + int64_t(i) * p_.classes);
   }
 
-  void epoch(int me, Group<T>& g) {
-    if (g.head.empty()) return;  // the same for all threads: only thread 0 shrinks it, before a barrier
-    if (me == 0) epoch_order(p_.n, g.seed, epoch_, order_.get());
-    std::fill_n(epoch_loss_[size_t(me)].get(), p_.heads, 0.0);
-    team_->barrier();
-    const int64_t batches = (p_.n + p_.batch_size - 1) / p_.batch_size;
-    for (int64_t i = 0; i < batches; ++i) step(me, g, i, batches);
-    if (p_.held_weight) {
-      clear(me, g);
-      gradient(me, g, nullptr, 0, p_.n, held_rows<T>(p_), false);
-      team_->barrier();
+  // Which heads a chunk of work is about, and whether it takes a share of the rows, whose sums the next stage adds up.
+  struct Part {
+    int64_t first, heads;  // slots
+    bool rows;
+    int begin, end;        // the chunks whose sums count
+  };
+
+  // What the chunks of a round are: of a step, the gradients over shares of its rows, then the updates of shares of the
+  // classes; the loss over shares of the rows that are held out; or, where there are many heads, a whole epoch of a share
+  // of the heads, so that nothing is added up and nobody waits.
+  enum class Stage { kGradient, kUpdate, kHeld, kApart };
+
+  // Goes to an epoch of the first group from `group` on that has heads; false where none has.
+  bool open(size_t group) {
+    while (group < groups_.size() && groups_[group].head.empty()) ++group;
+    if (group == groups_.size()) return false;
+    group_ = group, batch_ = 0;
+    epoch_order(p_.n, groups_[group].seed, epoch_, order_.get());
+    for (auto& losses : epoch_loss_) std::fill_n(losses.get(), p_.heads, 0.0);
+    const int64_t heads = int64_t(groups_[group].head.size()), size = team_->size();
+    const bool apart = size > 1 && heads >= 4 * size && heads / size * p_.classes >= kColumnsApart;
+    stage_ = apart ? Stage::kApart : Stage::kGradient;
+    return true;
+  }
+
+  int64_t batches() const { return (p_.n + p_.batch_size - 1) / p_.batch_size; }
+
+  // After a round; false at the end of an epoch. One thread alone.
+  bool next() {
+    if (stage_ == Stage::kGradient) {
+      stage_ = Stage::kUpdate;
+      return true;
     }
-    if (me == 0) judge(g, batches);
-    team_->barrier();
+    if (stage_ == Stage::kUpdate) {
+      stage_ = ++batch_ < batches() ? Stage::kGradient : Stage::kHeld;
+      if (batch_ < batches() || p_.held_weight) return true;
+    }
+    judge(groups_[group_]);
+    return open(group_ + 1);
   }
 
-  void clear(int me, const Group<T>& g) {
-    const int64_t columns = int64_t(g.head.size()) * p_.classes;
-    std::fill_n(g_[size_t(me)].get(), columns * ldw_, T(0));
-    std::fill_n(gb_[size_t(me)].get(), columns, T(0));
-    std::fill_n(loss_[size_t(me)].get(), p_.heads, 0.0), std::fill_n(mass_[size_t(me)].get(), p_.heads, 0.0);
+  void work(int me, int chunk) {
+    Group<T>& g = groups_[group_];
+    Part part{0, int64_t(g.head.size()), true, 0, team_->size()};
+    switch (stage_) {
+      case Stage::kGradient: return gradient(me, chunk, g, part, batch_);
+      case Stage::kUpdate: return updates(chunk, g, part, batch_);
+      case Stage::kHeld: return held(me, chunk, g, part);
+      case Stage::kApart: break;
+    }
+    int64_t end;
+    team_->share(chunk, part.heads, 1, &part.first, &end);
+    part = {part.first, end - part.first, false, chunk, chunk + 1};
+    for (int64_t i = 0; i < batches(); ++i) gradient(me, chunk, g, part, i), updates(chunk, g, part, i);
+    if (p_.held_weight) held(me, chunk, g, part);
   }
 
-  void gradient(int me, Group<T>& g, const int32_t* order, int64_t from, int64_t to, const RowWeights<T>& rows, bool backward) {
-    int64_t begin, end;
-    team_->share(me, to - from, kLanes, &begin, &end);
-    const size_t i = size_t(me);
-    pass_[i].run(order, from + begin, from + end, rows, g.head.data(), int64_t(g.head.size()), g.w.get(), g.b.get(),
-                 backward ? g_[i].get() : nullptr, backward ? gb_[i].get() : nullptr, loss_[i].get(), mass_[i].get());
+  void clear(int chunk, const Part& part) {
+    const int64_t columns = part.heads * p_.classes, first = part.first * p_.classes;
+    const size_t i = size_t(chunk);
+    std::fill_n(g_[i].get() + first * ldw_, columns * ldw_, T(0)), std::fill_n(gb_[i].get() + first, columns, T(0));
+    std::fill_n(loss_[i].get(), p_.heads, 0.0), std::fill_n(mass_[i].get(), p_.heads, 0.0);
   }
 
-  void step(int me, Group<T>& g, int64_t index, int64_t batches) {
-    clear(me, g);
-    const int64_t from = index * p_.batch_size;
-    gradient(me, g, order_.get(), from, std::min(from + p_.batch_size, p_.n), training_rows<T>(p_), true);
-    team_->barrier();
-    const int64_t columns = int64_t(g.head.size()) * p_.classes;
-    int64_t begin, end;
-    team_->share(me, columns, 1, &begin, &end);
-    const int64_t t = epoch_ * batches + index;
-    const double anneal = p_.cosine ? 0.5 * (1 + std::cos(M_PI * double(t) / double(p_.max_iter * batches))) : 1;
-    for (int64_t m = begin; m < end; ++m) update(me, g, m, anneal, t);
-    team_->barrier();
+  void gradient(int me, int chunk, Group<T>& g, const Part& part, int64_t batch) {
+    const int64_t from = batch * p_.batch_size, count = std::min(p_.batch_size, p_.n - from);
+    pass(me, chunk, g, part, order_.get(), from, count, training_rows<T>(p_), true);
+  }
+
+  void held(int me, int chunk, Group<T>& g, const Part& part) {
+    pass(me, chunk, g, part, nullptr, 0, p_.n, held_rows<T>(p_), false);
+  }
+
+  // Over order[from, from + count).
+  void pass(int me, int chunk, Group<T>& g, const Part& part, const int32_t* order, int64_t from, int64_t count,
+            const RowWeights<T>& rows, bool backward) {
+    clear(chunk, part);
+    int64_t begin = 0, end = count;
+    if (part.rows) team_->share(chunk, count, kLanes, &begin, &end);
+    const size_t i = size_t(chunk);
+    const int64_t first = part.first * p_.classes;
+    pass_[size_t(me)].run(order, from + begin, from + end, rows, g.head.data() + part.first, part.heads,
+                          g.w.get() + first * ldw_, g.b.get() + first, backward ? g_[i].get() + first * ldw_ : nullptr,
+                          backward ? gb_[i].get() + first : nullptr, loss_[i].get() + part.first,
+                          mass_[i].get() + part.first, nullptr, from + count + begin);
+  }
+
+  void updates(int chunk, Group<T>& g, const Part& part, int64_t batch) {
+    const int64_t columns = part.heads * p_.classes;
+    int64_t begin = 0, end = columns;
+    if (part.rows) team_->share(chunk, columns, 1, &begin, &end);
+    const int64_t t = epoch_ * batches() + batch;
+    const double anneal = p_.cosine ? 0.5 * (1 + std::cos(M_PI * double(t) / double(p_.max_iter * batches()))) : 1;
+    for (int64_t m = begin; m < end; ++m) update(chunk, g, part, part.first * p_.classes + m, anneal, t);
   }
 
   // One class of one head.
-  void update(int me, Group<T>& g, int64_t m, double anneal, int64_t t) {
+  void update(int chunk, Group<T>& g, const Part& part, int64_t m, double anneal, int64_t t) {
     const int64_t slot = m / p_.classes;
     const int32_t head = g.head[size_t(slot)];
     double loss = 0, mass = 0;
-    for (int i = 0; i < team_->size(); ++i) loss += loss_[size_t(i)][slot], mass += mass_[size_t(i)][slot];
+    for (int i = part.begin; i < part.end; ++i) loss += loss_[size_t(i)][slot], mass += mass_[size_t(i)][slot];
     const double scale = mass > 0 ? 1 / mass : 1, decay = p_.decay[head], rate = p_.rate[head] * anneal;
-    T *sum = g_[0].get() + m * ldw_, *w = g.w.get() + m * ldw_;
-    for (int i = 1; i < team_->size(); ++i) {
+    T *sum = g_[size_t(part.begin)].get() + m * ldw_, *w = g.w.get() + m * ldw_, *sum_b = gb_[size_t(part.begin)].get() + m;
+    for (int i = part.begin + 1; i < part.end; ++i) {
       k_.axpy(T(1), g_[size_t(i)].get() + m * ldw_, sum, ldw_);
-      gb_[0][m] += gb_[size_t(i)][m];
+      *sum_b += gb_[size_t(i)][m];
     }
     double square;
     if (p_.solver == TLPLAT_SGD) {
       const T mu = T(p_.momentum);
       square = k_.sgd(w, g.first.get() + m * ldw_, sum, T(scale), T(decay), mu, T(rate), ldw_);
-      k_.sgd(g.b.get() + m, g.first_b.get() + m, gb_[0].get() + m, T(scale), T(0), mu, T(rate), 1);
+      k_.sgd(g.b.get() + m, g.first_b.get() + m, sum_b, T(scale), T(0), mu, T(rate), 1);
     } else {
       const T step = T(rate / (1 - std::pow(p_.beta1, double(t + 1))));
       const T root = T(1 / std::sqrt(1 - std::pow(p_.beta2, double(t + 1))));
       const T b1 = T(p_.beta1), b2 = T(p_.beta2), eps = T(p_.eps);
       square = k_.adamw(w, g.first.get() + m * ldw_, g.second.get() + m * ldw_, sum, T(scale), T(1 - rate * decay), b1, b2,
                         step, root, eps, ldw_);
-      k_.adamw(g.b.get() + m, g.first_b.get() + m, g.second_b.get() + m, gb_[0].get() + m, T(scale), T(1), b1, b2, step,
+      k_.adamw(g.b.get() + m, g.first_b.get() + m, g.second_b.get() + m, sum_b, T(scale), T(1), b1, b2, step,
                root, eps, 1);
     }
-    epoch_loss_[size_t(me)][head] += 0.5 * decay * square + (m % p_.classes == 0 ? loss * scale : 0);
+    epoch_loss_[size_t(chunk)][head] += 0.5 * decay * square + (m % p_.classes == 0 ? loss * scale : 0);
   }
 
-  // The epoch's losses; keeps the best weights of heads with held-out rows, and lets finished heads go. Thread 0 only.
-  void judge(Group<T>& g, int64_t batches) {
+  // The epoch's losses; keeps the best weights of heads with held-out rows, and lets finished heads go.
+  void judge(Group<T>& g) {
     for (size_t slot = g.head.size(); slot-- > 0;) {
       const int32_t head = g.head[slot];
       double loss = 0, held = 0, mass = 0;
@@ -176,7 +227,7 @@ class Minibatch final : public Fit {
         loss += epoch_loss_[size_t(i)][head];
         held += loss_[size_t(i)][int64_t(slot)], mass += mass_[size_t(i)][int64_t(slot)];
       }
-      p_.loss[head] = loss / double(batches);
+      p_.loss[head] = loss / double(batches());
       ++p_.iterations[head];
       const bool finite = std::isfinite(loss);
       p_.converged[head] = finite;
@@ -219,11 +270,13 @@ class Minibatch final : public Fit {
   std::unique_ptr<Team> team_;
   std::vector<Pass<T>> pass_;
   std::vector<Buffer<T>> g_, gb_;
-  std::vector<Buffer<double>> loss_, mass_, epoch_loss_;  // a thread: by slot, by slot, by head
+  std::vector<Buffer<double>> loss_, mass_, epoch_loss_;  // a chunk: by slot, by slot, by head
   std::vector<double> best_;
   std::vector<int64_t> waited_;
   Buffer<int32_t> order_;
-  int64_t ldw_ = 0, epoch_ = 0;
+  int64_t ldw_ = 0, epoch_ = 0, batch_ = 0;
+  size_t group_ = 0;
+  Stage stage_ = Stage::kGradient;
 };
 
 }  // namespace

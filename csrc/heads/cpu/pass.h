@@ -49,6 +49,9 @@ class Buffer {
 // From this many columns on, the BLAS behind torch beats tiles in registers; with 32 registers of 64 bytes it never does.
 constexpr int64_t kGemmColumns = 64;
 
+// From this many columns on, rows in panels are worth the work of laying them out.
+constexpr int64_t kPanelColumns = 48;
+
 // A pass that reads less than this finds it in the cache anyway, and weights beyond it are worth reading for more rows.
 constexpr int64_t kCacheBytes = 512 * 1024;
 
@@ -76,39 +79,46 @@ class Pass {
   Pass(const TlplatHeadProblem& p, const Kernels<T>& k, int64_t columns)
       : p_(p), k_(k), ldw_(round_up(p.d, kLanes)), native_(p.z_dtype == p.compute) {
     use_gemm_ = p.isa < kAvx512 && columns >= kGemmColumns && p.d >= 16 && sgemm_ && dgemm_ && MKL_Set_Num_Threads_Local;
-    const int64_t fits = 48 * 1024 / int64_t(sizeof(T)) / std::max<int64_t>(p.d, 1) / kLanes * kLanes;
+    if (std::is_same_v<T, float> && p.z_dtype == TLPLAT_BF16 && p.solver != TLPLAT_LBFGS) mixed_ = mixed_kernels(p.isa);
+    if (std::is_same_v<T, float> && !mixed_ && columns >= kPanelColumns && p.d >= kLanes) wide_ = wide_kernels(p.isa);
+    // Rows beyond the first-level cache are worth fewer visits of the gradient, which are dear to wide vectors.
+    const int64_t cache = (p.isa == kAvx512 ? 96 : 48) * 1024, least = p.isa == kAvx512 ? 2 * kLanes : kLanes;
+    const int64_t fits = cache / int64_t(sizeof(T)) / std::max<int64_t>(p.d, 1) / kLanes * kLanes;
     const bool large = columns * ldw_ * int64_t(sizeof(T)) > kCacheBytes;
-    rows_ = use_gemm_ ? 256 : int(std::clamp<int64_t>(fits, large ? 64 : kLanes, 64));
+    rows_ = use_gemm_ ? 256 : wide_ ? 64 : int(std::clamp<int64_t>(fits, large ? 64 : least, 64));
     ahead_of_time_ = !use_gemm_ && p.n * p.d * element_bytes() > kCacheBytes;
-    plain_ = !p.smooth;
-    for (int64_t i = 0; i < p.n && plain_; ++i) plain_ = one(p.a, i) && one(p.kept, i) && one(p.mass, i);
-    stride_ = rows_ + (use_gemm_ ? kLanes : 0);
+    plain_ = p.label && !p.own && !p.mass && !p.smooth &&
+             std::all_of(p.label, p.label + p.n, [](int32_t y) { return y >= 0; });
+    stride_ = rows_ + (use_gemm_ || wide_ ? kLanes : 0);
     logits_ = Buffer<T>(columns * stride_);
     for (auto* buffer : {&weight_, &a_, &mass_, &each_, &kept_}) *buffer = Buffer<T>(stride_);
     label_ = Buffer<int32_t>(stride_), index_ = Buffer<int64_t>(stride_);
-    row_ = Buffer<const T*>(rows_ + 4);
+    row_ = Buffer<const T*>(rows_ + 32);
     next_ = Buffer<const char*>(rows_);
     std::fill_n(a_.get(), stride_, T(1)), std::fill_n(mass_.get(), stride_, T(1)), std::fill_n(kept_.get(), stride_, T(1));
-    if (std::is_same_v<T, float> && p.z_dtype == TLPLAT_BF16 && p.solver != TLPLAT_LBFGS) mixed_ = mixed_kernels(p.isa);
     if (mixed_) {
       ldw16_ = round_up(p.d, 32);
       w16_ = Buffer<uint16_t>(columns * ldw16_), delta16_ = Buffer<uint16_t>(columns * stride_);
       row16_ = Buffer<const uint16_t*>(rows_ + 4);
     }
     panel_ = Buffer<T>((!native_ || use_gemm_) ? rows_ * ldw_ : 0);
+    across_ = Buffer<T>(wide_ ? rows_ * p.d : 0);
   }
 
   int64_t ldw() const { return ldw_; }
 
   // Rows order[begin, end) (null: begin ... end themselves) for heads head[0 ... heads) whose weights are the blocks of
   // w (heads * classes, ldw) and bias. Adds to loss (heads,), to mass (heads,) where not null, and to g, gb where not null.
+  // After these rows, this thread will likely read those from order[next] on.
   void run(const int32_t* order, int64_t begin, int64_t end, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
-           const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss = nullptr) {
+           const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss = nullptr, int64_t next = -1) {
     if constexpr (std::is_same_v<T, float>)
       for (int64_t m = 0; mixed_ && g && m < heads * p_.classes; ++m)
         mixed_->narrow(w + m * ldw_, w16_.get() + m * ldw16_, p_.d);
-    for (int64_t at = begin; at < end; at += rows_)
+    for (int64_t at = begin; at < end; at += rows_) {
+      next_at_ = at + rows_ < end ? at + rows_ : next < 0 ? end : next;
       tile(order, at, int(std::min<int64_t>(rows_, end - at)), rows, head, heads, w, bias, g, gb, loss, mass, row_loss);
+    }
   }
 
   // One head's probabilities of rows [begin, end), to out (end - begin, classes).
@@ -117,6 +127,7 @@ class Pass {
     for (int64_t at = begin; at < end; at += rows_) {
       const int count = int(std::min<int64_t>(rows_, end - at));
       int64_t ldz = 0;
+      next_at_ = at + count;
       Tile<T> t = open(nullptr, at, count, w, bias, p_.classes, false, &ldz);
       t.label = nullptr;
       k_.softmax(t, p_.classes, logits_.get(), weight_.get(), nullptr, true, nullptr);
@@ -128,15 +139,14 @@ class Pass {
  private:
   void tile(const int32_t* order, int64_t at, int count, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
             const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss) {
-    const T* plain_a = static_cast<const T*>(rows.plain ? p_.kept : p_.a);
-    const T* smooth = rows.plain ? nullptr : static_cast<const T*>(p_.smooth);
+    const auto table = [&](const void* of_class) { return static_cast<const T*>(rows.plain ? nullptr : of_class); };
+    const T *own_of = table(p_.own), *mass_of = table(p_.mass), *smooth = table(p_.smooth);
     for (int r = 0; r < stride_ && plain_; ++r) label_[r] = r < count ? p_.label[order ? order[at + r] : at + r] : 0;
     for (int r = 0; r < stride_ && !plain_; ++r) {
-      const int64_t i = r < count ? (order ? order[at + r] : at + r) : -1;
-      label_[r] = i < 0 ? 0 : p_.label[i];
-      a_[r] = i < 0 ? T(0) : plain_a[i];
-      kept_[r] = i < 0 ? T(0) : static_cast<const T*>(p_.kept)[i];
-      mass_[r] = i < 0 ? T(0) : rows.plain ? kept_[r] : static_cast<const T*>(p_.mass)[i];
+      const int32_t label = r < count ? p_.label[order ? order[at + r] : at + r] : -1;
+      const bool kept = label >= 0;
+      label_[r] = kept ? label : 0, kept_[r] = T(kept);
+      a_[r] = kept && own_of ? own_of[label] : T(kept), mass_[r] = kept && mass_of ? mass_of[label] : T(kept);
     }
     const int64_t columns = heads * p_.classes;
     int64_t ldz = 0;
@@ -167,7 +177,7 @@ class Pass {
     for (int r = 0; r < count; ++r) index_[r] = order ? order[at + r] : at + r;
     const bool mixed = mixed_ && backward;
     const T* z = mixed ? nullptr : gather(order, count, ldz);
-    ahead_ = {next_.get(), ahead_of_time_ ? look_ahead(order, at + count) : 0, p_.d * element_bytes(), 2, backward, 0, 0};
+    ahead_ = {next_.get(), ahead_of_time_ ? look_ahead(order, next_at_) : 0, p_.d * element_bytes(), 2, backward, 0, 0};
     const Tile<T> t{count, stride_, row_.get(), label_.get(), a_.get(), &ahead_};
     T* logits = logits_.get();
     if (mixed) {
@@ -175,10 +185,20 @@ class Pass {
     } else if (use_gemm_) {
       for (int64_t m = 0; m < columns; ++m) std::fill_n(logits + m * stride_, count, bias[m]);
       gemm('T', 'N', count, int(columns), int(p_.d), z, int(*ldz), w, int(ldw_), logits, stride_);
+    } else if (wide_ && columns >= kWideColumns) {
+      wide_forward(count, w, bias, columns);
     } else {
       k_.forward(t, p_.d, w, ldw_, bias, columns, logits);
     }
     return t;
+  }
+
+  void wide_forward(int count, const T* w, const T* bias, int64_t columns) {
+    if constexpr (std::is_same_v<T, float>) {
+      wide_->lay(row_.get(), count, p_.d, across_.get());
+      wide_->forward(across_.get(), count, p_.d, w, ldw_, bias, columns, logits_.get(), stride_, ahead_);
+      ahead_.at = ahead_.rows;
+    }
   }
 
   Tile<uint16_t> mixed_tile(int count) { return {count, stride_, row16_.get(), nullptr, nullptr, &ahead_}; }
@@ -219,20 +239,18 @@ class Pass {
         row_[r] = to;
       }
     }
-    for (int r = count; r % 4; ++r) row_[r] = row_[count - 1];
+    for (int r = count; r % (wide_ ? 32 : 4); ++r) row_[r] = row_[count - 1];
     *ldz = direct ? p_.z_stride : ldw_;
     return row_[0];
   }
 
-  // Notes the rows of the tile that comes after this one; beyond the last they are those of the next batch.
+  // Notes the rows of the tile that comes after this one.
   int look_ahead(const int32_t* order, int64_t at) {
     const int count = int(std::clamp<int64_t>(p_.n - at, 0, rows_));
     for (int r = 0; r < count; ++r)
       next_[r] = static_cast<const char*>(p_.z) + (order ? order[at + r] : at + r) * p_.z_stride * element_bytes();
     return count;
   }
-
-  static bool one(const void* x, int64_t i) { return x && static_cast<const T*>(x)[i] == T(1); }
 
   int64_t element_bytes() const { return p_.z_dtype == TLPLAT_F64 ? 8 : p_.z_dtype == TLPLAT_F32 ? 4 : 2; }
 
@@ -254,13 +272,14 @@ class Pass {
   const TlplatHeadProblem& p_;
   const Kernels<T>& k_;
   const MixedKernels* mixed_ = nullptr;  // minibatch steps over bf16 features, where the CPU multiplies bf16
+  const WideKernels* wide_ = nullptr;    // many classes: rows are laid out in panels
   const int64_t ldw_;
-  int64_t ldw16_ = 0;
+  int64_t ldw16_ = 0, next_at_ = 0;
   const bool native_;
   bool use_gemm_, ahead_of_time_;
   bool plain_;  // every row counts one, without smoothing
   int rows_, stride_;
-  Buffer<T> logits_, weight_, a_, mass_, each_, kept_, panel_;
+  Buffer<T> logits_, weight_, a_, mass_, each_, kept_, panel_, across_;
   Buffer<int32_t> label_;
   Buffer<int64_t> index_;
   Buffer<const T*> row_;

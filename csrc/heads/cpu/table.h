@@ -64,6 +64,18 @@ struct MixedKernels {
 
 const MixedKernels* mixed_kernels(int32_t isa);  // null without AVX-512 BF16
 
+// Float rows in panels, for many classes.
+struct WideKernels {
+  // Rows in panels of 64, the last of 32 where that suffices: (d, 64). `row` is padded to a multiple of 32.
+  void (*lay)(const float* const* row, int rows, int64_t d, float* panel);
+  // logits[m * stride + r] of at least kWideColumns classes, up to the panels' last row; fetches the rows of `ahead`.
+  void (*forward)(const float* panel, int rows, int64_t d, const float* w, int64_t ldw, const float* bias, int64_t count,
+                  float* logits, int stride, const Ahead& ahead);
+};
+constexpr int64_t kWideColumns = 20;
+
+const WideKernels* wide_kernels(int32_t isa);  // null without AVX-512
+
 template <class T>
 const Kernels<T>& kernels(int32_t isa);  // the table of an instruction set that this build and this CPU have
 

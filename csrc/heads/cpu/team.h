@@ -14,7 +14,10 @@ namespace tlplat {
 
 class Team {
  public:
-  explicit Team(int size) : size_(size) {}
+  // At most kMost threads.
+  static constexpr int kMost = 32;
+
+  explicit Team(int size) : size_(size < kMost ? size : kMost) {}
   int size() const { return size_; }
 
   // Runs work(thread) on every thread of the team, this one included. `work` must not throw.
@@ -27,36 +30,63 @@ class Team {
     for (auto& t : others) t.join();
   }
 
-  // Waits for all: spins for some microseconds, then sleeps.
-  void barrier() {
-    if (size_ == 1) return;
-    const uint32_t generation = generation_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-      arrived_.store(0, std::memory_order_relaxed);
-      generation_.store(generation + 1, std::memory_order_release);
-      generation_.notify_all();
-      return;
-    }
-    for (int i = 0; i < 4000; ++i) {
-      if (generation_.load(std::memory_order_acquire) != generation) return;
-#if defined(__x86_64__)
-      _mm_pause();
-#endif
-    }
-    while (generation_.load(std::memory_order_acquire) == generation) generation_.wait(generation);
+  // Rounds of work(thread, chunk), chunk = 0 ... size - 1, between which one thread calls next() and ends them where that
+  // is false. A thread takes its own chunk, then those that nobody has taken yet: where other programs hold a thread up, the
+  // rest go on. A `Guard` lives on every thread meanwhile. Neither `work` nor `next` must throw.
+  template <class Guard, class Work, class Next>
+  void rounds(Work work, Next next) {
+    taken_.store(0, std::memory_order_relaxed), done_.store(0, std::memory_order_relaxed);
+    round_.store(0, std::memory_order_relaxed);
+    run([&](int me) {
+      const Guard guard;
+      for (;;) {
+        uint64_t state = taken_.load(std::memory_order_acquire);  // the round, and a bit for each chunk that is taken
+        const uint32_t round = uint32_t(state >> 32), free = ~uint32_t(state) & mask();
+        if (round == kOver) return;
+        if (!free) {
+          wait(round);
+          continue;
+        }
+        const int chunk = free >> me & 1 ? me : __builtin_ctz(free);
+        if (!taken_.compare_exchange_weak(state, state | uint64_t(1) << chunk, std::memory_order_acq_rel)) continue;
+        work(me, chunk);
+        if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 < size_) continue;
+        done_.store(0, std::memory_order_relaxed);
+        const uint32_t after = next() ? (round + 1) & (kOver >> 1) : kOver;
+        taken_.store(uint64_t(after) << 32, std::memory_order_release);
+        round_.store(after, std::memory_order_release);
+        round_.notify_all();
+      }
+    });
   }
 
-  // The part of [0, n) that a thread owns, in multiples of `grain`.
-  void share(int thread, int64_t n, int64_t grain, int64_t* begin, int64_t* end) const {
+  // The part of [0, n) that a chunk is, in multiples of `grain`.
+  void share(int chunk, int64_t n, int64_t grain, int64_t* begin, int64_t* end) const {
     const int64_t each = ((n + size_ - 1) / size_ + grain - 1) / grain * grain;
-    *begin = each * thread < n ? each * thread : n;
+    *begin = each * chunk < n ? each * chunk : n;
     *end = *begin + each < n ? *begin + each : n;
   }
 
  private:
+  static constexpr uint32_t kOver = ~uint32_t(0);
+
+  uint32_t mask() const { return size_ == 32 ? ~uint32_t(0) : (uint32_t(1) << size_) - 1; }
+
+  // Until the round is over: spins for some microseconds, then sleeps.
+  void wait(uint32_t round) {
+    for (int i = 0; i < 4000; ++i) {
+      if (round_.load(std::memory_order_acquire) != round) return;
+#if defined(__x86_64__)
+      _mm_pause();
+#endif
+    }
+    round_.wait(round, std::memory_order_acquire);
+  }
+
   const int size_;
-  std::atomic<int> arrived_{0};
-  std::atomic<uint32_t> generation_{0};
+  std::atomic<uint64_t> taken_{0};
+  std::atomic<int> done_{0};
+  std::atomic<uint32_t> round_{0};
 };
 
 }  // namespace tlplat
