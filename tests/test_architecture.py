@@ -49,7 +49,7 @@ LAYERS = [
     {"runner", "explanation"},
     {"arrays", "exporting"},
     {"testing"},
-    {"cli", "__main__", "api", "estimators"},
+    {"cli", "__main__", "api", "estimators", "serving"},
 ]
 """From the bottom up: a module imports only from its own layer and those before it."""
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "resume": "Go on with an interrupted run.",
     "predict": "Predict new rows with a run's model.",
     "export": "Write a run's model as a file for others to run.",
+    "serve": "Serve a run's model over HTTP.",
     "report": "Show the report of a run.",
     "explain": "Show what a run's model looks at.",
     "pretrain": "Train a source model on your data, to keep and to hand on.",
