@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -27,7 +28,7 @@ from tlplat.errors import UsageError
 from tlplat.prediction import predict
 from tlplat.progress import Reporter
 from tlplat.runner import run
-from tlplat.serving import as_file
+from tlplat.serving import Limits, application, as_file
 from tlplat.stage import load_registry
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nContent-Type: text/csv\r\n\r\n"
@@ -145,6 +146,31 @@ def test_an_address_in_use_is_named(server) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 6
     assert "TL-SERVE-ADDRESS" in done.stderr
+
+
+def test_a_fault_of_tlplat_is_an_answer_too() -> None:
+    """Through the application as a server calls it, with a model that fails."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": ROWS.encode(), "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/predict", "query_string": b"",
+        "headers": [(b"content-type", b"text/csv")],
+    }  # fmt: skip
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(application(Failing(), Limits())(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"])["error"]["code"] == "TL-INTERNAL"
+
+
+class Failing:
+    def predict(self, path: Path) -> list[Any]:
+        raise ZeroDivisionError(path)
 
 
 def test_rows_as_json_become_files() -> None:
