@@ -168,6 +168,22 @@ def test_a_fault_of_tlplat_is_an_answer_too() -> None:
     assert json.loads(sent[1]["body"])["error"]["code"] == "TL-INTERNAL"
 
 
+def test_a_body_that_does_not_arrive_is_given_up() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
+    asyncio.run(application(Failing(), Limits(seconds=0.05))(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == "TL-SERVE-SLOW"
+
+
 class Failing:
     def predict(self, path: Path) -> list[Any]:
         raise ZeroDivisionError(path)
