@@ -11,7 +11,7 @@ import varied
 from tlplat import plugins
 from tlplat.batches import Gradients
 from tlplat.cache import TensorCache, cache_root
-from tlplat.cli.predict import write_csv
+from tlplat.cli.predict import text_chunks
 from tlplat.config import RunConfig
 from tlplat.data.splits import draw_labels
 from tlplat.domain import DataOptions, DomainContext
@@ -221,9 +221,7 @@ def test_a_whole_run_reports_and_predicts(kind, tmp_path, registry):
     np.savetxt(tmp_path / "new.csv", np.random.default_rng(0).normal(size=(3, 12)), delimiter=",")
     said = list(predict(done.folder, tmp_path / "new.csv", Reporter()))
     assert [row["id"] for row in said] == ["0", "1", "2"]
-    with (tmp_path / "said.csv").open("w", encoding="utf-8") as stream:
-        write_csv(iter(said), stream)
-    header, *lines = (tmp_path / "said.csv").read_text(encoding="utf-8").splitlines()
+    header, *lines = "".join(text_chunks(iter(said), "csv")).splitlines()
     assert header.startswith("id,prediction")
     assert len(lines) == 3
     if kind == "number":

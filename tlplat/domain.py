@@ -230,6 +230,14 @@ class Domain(ABC):
         """
         return None
 
+    def parts(self, preprocess: Mapping[str, Any]) -> frozenset[str]:
+        """Endings (``csv``, ``jsonl``, ``fasta``, ``parquet``) of files whose records :meth:`encode` takes one by one.
+
+        ``predict`` reads large files of these kinds in parts, and streams as they come. A record without a name of its
+        own must be called ``row N``, counted from 1. Default: none; rows of a time series, say, need those before them.
+        """
+        return frozenset()
+
     def assets(self) -> Sequence[Asset]:
         """Files that the demo fetches."""
         return ()

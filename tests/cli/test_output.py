@@ -6,10 +6,11 @@ import json
 import os
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 
 from tlplat.cli.output import emit_json, reserved_stdout, write_table
-from tlplat.cli.predict import write_csv
+from tlplat.cli.predict import parquet_chunks, text_chunks
 from tlplat.cli.progress import TerminalReporter
 
 
@@ -36,12 +37,23 @@ def test_a_reserved_stdout_takes_nothing_else(capfd):
     assert "raw noise" in err
 
 
-def test_csv_quotes_and_joins(tmp_path):
+def test_csv_quotes_and_joins():
     rows = [{"id": 'a,"b"', "prediction": ["x", "y"], "probabilities": {"x": 0.9, "y": 0.8}}]
-    with (tmp_path / "x.csv").open("w+", encoding="utf-8", newline="") as file:
-        write_csv(iter(rows), file)
-        file.seek(0)
-        assert file.read() == 'id,prediction,p(x),p(y)\r\n"a,""b""",x;y,0.9,0.8\r\n'
+    assert "".join(text_chunks(iter(rows), "csv")) == 'id,prediction,p(x),p(y)\r\n"a,""b""",x;y,0.9,0.8\r\n'
+
+
+def test_many_rows_come_in_pieces_and_in_order(tmp_path):
+    def rows():
+        yield from ({"id": f"row {i}", "prediction": "a", "probabilities": {"a": i / 2000}} for i in range(2000))
+
+    for form in ("csv", "jsonl"):
+        pieces = list(text_chunks(rows(), form))
+        assert len(pieces) == 4
+        assert len("".join(pieces).splitlines()) == 2000 + (form == "csv")
+    (tmp_path / "x.parquet").write_bytes(b"".join(parquet_chunks(rows())))
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert table.column_names == ["id", "prediction", "p(a)"]
+    assert table["p(a)"].to_pylist() == [i / 2000 for i in range(2000)]
 
 
 def test_progress_is_quiet_where_stderr_is_no_terminal(capsys):
@@ -71,9 +83,6 @@ def test_progress_shows_nested_bars_on_a_terminal(monkeypatch, capsys, quiet):
     assert ("said in between" in err) is not quiet
 
 
-def test_text_that_a_spreadsheet_would_run_is_made_inert(tmp_path):
+def test_text_that_a_spreadsheet_would_run_is_made_inert():
     rows = [{"id": "=cmd|'/c calc'!A0", "prediction": "-5", "low": -1.5, "note": "@x"}]
-    with (tmp_path / "x.csv").open("w+", encoding="utf-8", newline="") as file:
-        write_csv(iter(rows), file)
-        file.seek(0)
-        assert file.read() == "id,prediction,low,note\r\n'=cmd|'/c calc'!A0,-5,-1.5,'@x\r\n"
+    assert "".join(text_chunks(iter(rows), "csv")) == ("id,prediction,low,note\r\n'=cmd|'/c calc'!A0,-5,-1.5,'@x\r\n")

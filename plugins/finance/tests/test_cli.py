@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
+
 import pytest
 from commandline import tlplat
+
+from tlplat.errors import DataError
+from tlplat.prediction import predict, predict_stream
+from tlplat.progress import Reporter
 
 RUN = ("--strategy", "linear_probe,full_ft", "--seeds", "2", "--jobs", "1", "--threads", "1", "--offline", "--json")
 
@@ -32,10 +39,29 @@ def test_own_loans_pretrain_run_predict(loans, write, tmp_path):
     predicted = tlplat("predict", "run", "new.csv", **place)
     assert predicted.code == 0, predicted.err
     assert [line.split(",")[0] for line in predicted.out.splitlines()[1:]] == [f"b{i}" for i in range(5)]
+    _in_parts_says_the_same(tmp_path)
     write("lacking.csv", [{"id": "x", "home": "own", "years": "3"}])
     lacking = tlplat("predict", "run", "lacking.csv", **place)
     assert (lacking.code, lacking.error) == (3, "TL-DATA-COLUMN")
     assert "income" in lacking.err
+
+
+def _in_parts_says_the_same(folder: Path) -> None:
+    whole = list(predict(folder / "run", folder / "target.csv", Reporter()))
+    with (folder / "target.csv").open("rb") as stream:
+        told = list(predict_stream(folder / "run", stream, Path("target.csv"), Reporter(), rows=7))
+    assert [row["id"] for row in told] == [row["id"] for row in whole]
+    for a, b in zip(told, whole, strict=True):
+        assert a["probabilities"] == pytest.approx(b["probabilities"], abs=1e-6)
+    lines = (folder / "target.csv").read_text(encoding="utf-8").splitlines()
+    nameless = "\n".join(line.partition(",")[2] for line in lines) + "\n"
+    told = list(predict_stream(folder / "run", BytesIO(nameless.encode()), Path("in.csv"), Reporter(), rows=7))
+    assert [row["id"] for row in told] == [f"row {i + 1}" for i in range(len(whole))]
+    broken = "\n".join([*lines[:20], "x", *lines[20:]]) + "\n"
+    with pytest.raises(DataError, match="another width") as caught:
+        list(predict_stream(folder / "run", BytesIO(broken.encode()), Path("in.csv"), Reporter(), rows=7))
+    assert "counted from record 15 of the file on" in str(caught.value)
+    assert "tlplat-predict-" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -137,6 +137,10 @@ class FinanceDomain(Domain):
             return [LogisticScore(), RandomForest(), Boosting()]
         return [LastValue(last_week), Har(), Garch()]
 
+    def parts(self, preprocess: Mapping[str, Any]) -> frozenset[str]:
+        """Loans stand alone; a price needs those before it."""
+        return frozenset({"csv", "tsv", "parquet"}) if preprocess["kind"] == "credit" else frozenset()
+
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         return (credit if preprocess["kind"] == "credit" else market).encode(path, preprocess, context)
 

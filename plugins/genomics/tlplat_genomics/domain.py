@@ -188,6 +188,10 @@ class GenomicsDomain(Domain):
         found: list[Baseline] = [KmerLogistic(both_strands), OneHotLogistic(both_strands)]
         return [*found, OpenFrameLogistic(both_strands)] if coding else found
 
+    def parts(self, preprocess: Mapping[str, Any]) -> frozenset[str]:
+        """Records stand alone."""
+        return frozenset({"fasta", "fa", "fna"})
+
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         limits = _limits(preprocess.get("max_data_mb", 1024))
         column = preprocess.get("sequence_column", "sequence")

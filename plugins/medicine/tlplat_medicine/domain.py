@@ -106,6 +106,10 @@ class MedicineDomain(Domain):
             return [CoxRegression()]
         return [LogisticRegression(), Forest()] if kind == "classification" else [LinearLearner()]
 
+    def parts(self, preprocess: Mapping[str, Any]) -> frozenset[str]:
+        """Patients stand alone."""
+        return frozenset({"csv", "tsv"})
+
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         """The patients of a file: ids from the column that the run named, else ``id``, else the rows' numbers."""
         encoder = TableEncoder.from_json(preprocess["columns"])

@@ -176,6 +176,10 @@ class NlpDomain(Domain):
     def baselines(self, target: TargetTask) -> Sequence[Baseline]:
         return [TfidfLogistic()]
 
+    def parts(self, preprocess: Mapping[str, Any]) -> frozenset[str]:
+        """Texts stand alone."""
+        return frozenset({"csv", "tsv", "jsonl", "parquet"})
+
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         return userdata.encode(path, preprocess, context)
 

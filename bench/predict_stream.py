@@ -1,0 +1,84 @@
+"""Does memory grow with the rows that `tlplat predict` reads? A credit model over tables of up to a million rows.
+
+    python bench/predict_stream.py [--rows 10000 100000 1000000]
+
+Each call is a process of its own; the peak is what the kernel says of it (ru_maxrss), torch included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from machine import machine, publish
+
+HOMES = ("own", "rent", "family")
+
+
+def loans(path: Path, count: int, seed: int, labelled: bool) -> None:
+    """A table of made-up loans."""
+    rng = np.random.default_rng(seed)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "income", "years", "home", *(["outcome"] if labelled else [])])
+        for start in range(0, count, 10_000):
+            n = min(10_000, count - start)
+            income, years, home = rng.lognormal(10, 0.4, n), rng.integers(0, 30, n), rng.integers(0, 3, n)
+            bad = rng.random(n) < 1 / (1 + np.exp(2 + 0.1 * years - 3e4 / income))
+            for i in range(n):
+                cells = [f"loan {start + i}", f"{income[i]:.0f}", years[i], HOMES[home[i]]]
+                writer.writerow([*cells, *(["bad" if bad[i] else "good"] if labelled else [])])
+
+
+def call(*arguments: str, **options: object) -> None:
+    subprocess.run([sys.executable, "-m", "tlplat", *arguments], check=True, **options)  # type: ignore[call-overload]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    counts = parser.parse_args().rows
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        loans(folder / "source.csv", 2000, 1, True)
+        loans(folder / "target.csv", 400, 2, True)
+        own = ("--domain", "finance", "--target", "outcome", "--quiet")
+        call("pretrain", *own, "--data", str(folder / "source.csv"), "-o", str(folder / "src"))
+        more = ("--strategy", "full_ft", "--seeds", "1", "--source", str(folder / "src"), "--out", str(folder / "run"))
+        call("run", *own, "--data", str(folder / "target.csv"), *more)
+        for count in counts:
+            data, out = folder / "new.csv", folder / "out.csv"
+            loans(data, count, 3, False)
+            out.unlink(missing_ok=True)
+            began = time.perf_counter()
+            peak = measured(folder / "run", data, out)
+            seconds = time.perf_counter() - began
+            with out.open(encoding="utf-8") as file:
+                answered = sum(1 for _ in file) - 1
+            assert answered == count, (answered, count)
+            row = {"rows": count, "file MB": round(data.stat().st_size / 1e6, 1), "seconds": round(seconds, 1)}
+            rows.append({**row, "rows a second": round(count / seconds), "peak MB": round(peak)})
+            print(rows[-1], flush=True)
+    publish("predict_stream", "tlplat predict over large tables", list(rows[0]), rows, machine())
+
+
+def measured(run: Path, data: Path, out: Path) -> float:
+    """Peak memory in MB of one call."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    call_ = [sys.executable, "-m", "tlplat", "predict", str(run), str(data), "-o", str(out), "--quiet"]
+    done = subprocess.run([sys.executable, "-c", code, *call_], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1]) / 1024
+
+
+if __name__ == "__main__":
+    main()
