@@ -20,6 +20,7 @@ LAYERS = [
         "data.lines",
         "data.tables",
         "data.order",
+        "data.parts",
         "data.__init__",
         "plan",
         "metrics",
