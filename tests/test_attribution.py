@@ -156,6 +156,19 @@ def test_attributions_add_up(registry):
     torch.testing.assert_close(found.neutral, neutral, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("backbone", ["dense", "tokens"])
+@pytest.mark.parametrize("strategy", ["side_tune", "head2toe", "truncate", "net2wider", "prototype"])
+def test_columns_add_up_whatever_stands_between(registry, strategy, backbone):
+    """Structures that strategies make: a network beside, taps on all blocks, fewer blocks, wider ones, another head."""
+    bench = toybench(registry, backbone=backbone)
+    model = bench.run(strategy).model
+    explainer = registry.get("domains", "toy")().explainer({}, model.backbone)
+    found = attribute(model, bench.target.task, explainer, bench.target.test.inputs.select(torch.arange(20)))
+    assert found.gap is not None
+    assert found.gap <= TOLERANCE
+    assert found.values.abs().sum(dim=1).min() > 1e-3
+
+
 def test_rows_stay_in_order_and_weights_and_model_as_they_were():
     """Batches may come in any order; a row's attributions are those that it has alone."""
 

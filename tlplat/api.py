@@ -20,6 +20,7 @@ from tlplat.config import RunConfig, keys
 from tlplat.data.examples import TensorInputs
 from tlplat.domain import DomainContext
 from tlplat.errors import UsageError, did_you_mean
+from tlplat.explanation import explain_inputs
 from tlplat.exporting import FORMATS, Exported, export
 from tlplat.exporting.plain import ready
 from tlplat.exporting.rows import MOST, example_rows
@@ -125,6 +126,19 @@ class Model:
         parts = torch.split(torch.arange(len(inputs)), EXTRACTION_BATCH)
         model, task = self.loaded.model, self.loaded.task
         return np.concatenate([task.decode(apply_in_batches(model, model, inputs.select(p))) for p in parts])
+
+    def explain(self, data: Any, rows: int | None = None) -> dict[str, Any]:
+        """What the decisions on these rows go by (see docs/explain.md), the first ``rows`` of them one by one.
+
+        Args:
+            data: as :meth:`predict` takes it.
+
+        Raises:
+            PluginError TL-PLUGIN-EXTRA: captum is not installed. UsageError TL-EXPLAIN-NONE, DataError TL-EXPLAIN-FEW.
+        """
+        ids, inputs = self._encoded(data)
+        domain = plugins.domain(self.loaded.manifest["domain"], self.registry)
+        return explain_inputs(domain, self.loaded, ids, inputs, rows, Reporter())
 
     def export(self, path: str | os.PathLike[str], data: Any = None, form: str | None = None) -> Exported:
         """Write the model as one file for others to run: ``tlplat export`` as a call.

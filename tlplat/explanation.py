@@ -76,6 +76,14 @@ def explain_rows(folder: Path, data: Path, shown: int | None, report: Reporter) 
     loaded, registry = load_run_model(folder)
     context = DomainContext(registry, cache_root(), threads=torch.get_num_threads(), report=report)
     domain = plugins.domain(loaded.manifest["domain"], registry)
+    ids, inputs = domain.encode(data, loaded.preprocess, context)
+    return explain_inputs(domain, loaded, ids, inputs, shown, report)
+
+
+def explain_inputs(
+    domain: Domain, loaded: LoadedModel, ids: Sequence[str], inputs: Inputs, shown: int | None, report: Reporter
+) -> dict[str, Any]:
+    """As :func:`explain_rows`, for rows that are encoded already."""
     explainer = domain.explainer(loaded.preprocess, loaded.model.backbone)
     if explainer is None:
         raise UsageError(
@@ -83,7 +91,6 @@ def explain_rows(folder: Path, data: Path, shown: int | None, report: Reporter) 
             f"the domain {domain.name} does not say how its rows fall into pieces",
             fix="leave out DATA: the blocks of the run's model are probed without",
         )
-    ids, inputs = domain.encode(data, loaded.preprocess, context)
     return _explained(domain, explainer, loaded, inputs, ids, None, shown, report)
 
 

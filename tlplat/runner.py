@@ -54,6 +54,20 @@ class Run:
 
         return list(predict(self.folder, Path(data), Reporter()))
 
+    def explain(self, data: Path | str | None = None, rows: int | None = None) -> dict[str, Any]:
+        """As ``tlplat explain``: of a file's rows, or of the run, whose report then has it (and ``report`` here not).
+
+        Args:
+            rows: how many to show one by one; by default four, or none where the domain shows no single row.
+        """
+        from tlplat.explanation import explain_rows, explain_run, publish
+
+        if data is not None:
+            return explain_rows(self.folder, Path(data), rows, Reporter())
+        found = explain_run(self.folder, rows, Reporter())
+        publish(self.folder, found)
+        return found
+
 
 def run(
     config: RunConfig,

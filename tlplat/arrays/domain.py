@@ -13,9 +13,20 @@ from tlplat.arrays.baselines import baselines_for
 from tlplat.arrays.rows import Rows, read
 from tlplat.data.examples import Examples, Inputs, TensorInputs
 from tlplat.data.splits import partition
-from tlplat.domain import Baseline, DataOptions, Domain, DomainContext, DomainOptions, SourceInfo, TargetTask
+from tlplat.domain import (
+    Backbone,
+    Baseline,
+    DataOptions,
+    Domain,
+    DomainContext,
+    DomainOptions,
+    Explainer,
+    SourceInfo,
+    TargetTask,
+)
 from tlplat.errors import DataError, ModelError, UsageError
 from tlplat.model import SourceModel
+from tlplat.pieces import Columns
 from tlplat.tasks.base import Task
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.regression import Regression
@@ -89,6 +100,15 @@ class Arrays(Domain):
         rows = read(path)
         self._fits(rows, preprocess, path)
         return [f"row {i}" for i in range(len(rows))], TensorInputs(rows.x)
+
+    def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
+        """Each number a column, where a row is one list of floating-point numbers; else nothing is known."""
+        shape = tuple(preprocess["shape"])
+        if len(shape) != 1 or not getattr(torch, preprocess["dtype"]).is_floating_point:
+            return None
+        return Columns(
+            [f"column {i}" for i in range(shape[0])], torch.arange(shape[0]), torch.zeros(shape[0]), "a row of zeros"
+        )
 
     @staticmethod
     def _fits(rows: Rows, preprocess: Mapping[str, Any], path: Path) -> None:
