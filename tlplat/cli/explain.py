@@ -72,7 +72,9 @@ def write_explanation(found: Mapping[str, Any]) -> None:
         said = ", ".join(
             f"{p['text'].strip()}{' at ' + p['place'] if lettered else ''} {p['value']:+.3f}" for p in weighty
         )
-        click.echo(f"\n{row['id']}: {row['prediction']}\n  {said}")
+        predicted = row["prediction"]
+        named = f"{predicted:.4g}" if isinstance(predicted, float) else predicted
+        click.echo(f"\n{row['id']}: {named}\n  {said}")
     if found.get("depths"):
         click.echo("\na linear head on each block")
         columns = ["block", "source", "adapted", "untrained", "moved"]
