@@ -150,8 +150,8 @@ def test_no_name_number_or_birthday_reaches_a_file_or_the_screen(command, table,
                 "name": CANARIES[0] if i == 11 else f"Person {seed} {i}",
                 "mrn": CANARIES[1] if i == 11 else f"M{seed}{i:05d}",
                 "dob": CANARIES[2] if i == 11 else f"19{30 + i % 60}-0{1 + i % 9}-11",
-                "remark": CANARIES[3] if i == 11 else "none of note",
-                "ward": CANARIES[0] if i % 50 == 11 else "ward A",
+                "remark": CANARIES[3] if 11 <= i < 20 else "none of note",
+                "ward": CANARIES[0] if i % 20 == 11 else "ward A",
             }
             for i, row in enumerate(rows)
         ]
