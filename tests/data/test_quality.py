@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tlplat.data.examples import Examples, TensorInputs
-from tlplat.data.quality import check_quality
+from tlplat.data.quality import check_quality, hidden
 from tlplat.errors import DataError
 from tlplat.tasks.classification import Classification
 
@@ -65,7 +65,7 @@ def test_moments_on_both_sides_are_refused_by_row():
 
 def test_small_counts_are_hidden_where_the_domain_asks():
     found = check_quality(part([1, 2, 3, 4], targets=[0, 1, 1, 1]), part([7, 8], targets=[0, 0]), TASK, least=3)
-    assert found["labelled"]["classes"] == {"a": "< 3", "b": 3}
+    assert found["labelled"]["classes"] == {"a": "< 3", "b": "3 or more"}
     assert found["test"]["classes"] == {"a": "< 3", "b": 0}
 
 
@@ -75,3 +75,11 @@ def test_equal_rows_of_different_patients_are_counted_and_no_leak():
     assert check_quality(*twins, TASK, least=11, may_repeat=True)["duplicates_across_split"] == "< 11"
     with pytest.raises(DataError, match="TL-LEAK-DUP"):
         check_quality(*twins, TASK)
+
+
+def test_parts_of_a_whole_hide_each_other():
+    assert hidden({"rows": 60, "classes": {"a": 3, "b": 20, "c": 37}, "share": 0.5}, 11) == {
+        "rows": 60,
+        "classes": {"a": "< 11", "b": "11 or more", "c": 37},
+        "share": 0.5,
+    }

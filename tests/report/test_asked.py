@@ -1,5 +1,6 @@
 """Charts and tables that a task asks for reach the page, and nothing of the document is lost on the way."""
 
+import copy
 import re
 
 import pytest
@@ -48,6 +49,18 @@ def test_bars_have_a_name_a_mark_and_a_whisker_where_there_is_an_interval():
     assert "treat nobody (l2sp)" in svg
     assert svg.count("whisker") == 2
     assert len(re.findall('class="mark', svg)) == 4
+
+
+def test_a_bar_that_both_candidates_share_is_drawn_once():
+    document = sample.asked()
+    second = list(document["details"].values())[1]
+    chart = copy.deepcopy(next(c for c in second["charts"] if c["kind"] == "bars"))
+    second["charts"] = [c for c in second["charts"] if c["kind"] != "bars"] + [chart]
+    chart["series"][0]["points"][1][1] += 0.1
+    svg = str(figures(document)["Value of each policy"].svg)
+    assert len(re.findall('class="mark', svg)) == 3
+    assert "treat nobody (" not in svg
+    assert "as the model says (l2sp)" in svg
 
 
 def test_marks_stay_inside():

@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tlplat.errors import DataError
 from tlplat.tasks.classification import Classification, cross_validated_loss
+from tlplat.tasks.confusions import confusion, suppressed
 
 
 def blobs(n=120, classes=3, d=6, seed=0):
@@ -126,3 +127,13 @@ def test_constant_features_do_not_break_the_scale():
     z[:, 0] = 3.0
     fit = Classification(["a", "b"]).fit_head(z, y, {})
     assert fit.weight.isfinite().all()
+
+
+def test_a_small_count_cannot_be_had_from_the_sum_of_its_class():
+    targets = np.repeat([0, 1, 2], [40, 40, 40])
+    said = np.repeat([0, 1, 1, 2, 0, 2, 1], [40, 37, 0, 3, 15, 13, 12])
+    found = confusion(targets, np.eye(3)[said], 3, 11)
+    assert found == [[40, 0, 0], [0, "11 or more", "< 11"], [15, 12, 13]]
+    assert confusion(targets, np.eye(3)[said], 3) == [[40, 0, 0], [0, 37, 3], [15, 12, 13]]
+    assert suppressed([3, 5, 40], 11) == ["< 11", "< 11", 40]
+    assert suppressed([3], 11) == ["< 11"]

@@ -12,6 +12,7 @@ import torch
 from tlplat.data.examples import Examples, Inputs
 from tlplat.errors import DataError, Finding
 from tlplat.tasks.base import Task
+from tlplat.tasks.confusions import suppressed
 
 
 def check_quality(
@@ -66,10 +67,15 @@ def _check_groups(labelled: Examples, test: Examples) -> None:
 
 
 def hidden(facts: Mapping[str, Any], least: int) -> dict[str, Any]:
-    """The facts with every count between 0 and ``least`` as ``< least``."""
+    """The facts with every count between 0 and ``least`` as ``< least``.
+
+    Counts of a mapping inside are parts of one whole: where one of them is hidden, the next smallest is too.
+    """
 
     def said(value: Any) -> Any:
         if isinstance(value, Mapping):
+            if value and all(isinstance(n, int) and not isinstance(n, bool) for n in value.values()):
+                return dict(zip(value, suppressed(list(value.values()), least), strict=True))
             return hidden(value, least)
         counts = isinstance(value, int) and not isinstance(value, bool)
         return f"< {least}" if counts and 0 < value < least else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
@@ -43,7 +44,7 @@ def _styled(chart: ChartPart) -> list[tuple[str, Role, bool, SeriesPart]]:
 def _figure(title: str, chart: ChartPart, named: Sequence[tuple[str, Role, bool, SeriesPart]]) -> Figure:
     axes = Axes(chart.x, chart.y)
     if chart.kind == "bars":
-        bars = [b for name, r, _, s in named for b in _bars(name if len(named) > 1 else "", r, chart, s)]
+        bars = _told_apart([(name, _bars(r, chart, s)) for name, r, _, s in named])
         return Figure(title, Markup(charts.bar_chart(bars, axes, _said(title, bars))), (), chart.caption)
     series = [
         Series(name, r, (_points(s, chart.steps),), second=second) for name, r, second, s in named if _points(s, False)
@@ -73,10 +74,29 @@ def _points(series: SeriesPart, steps: bool) -> tuple[tuple[float, float], ...]:
     return tuple(out)
 
 
-def _bars(name: str, r: Role, chart: ChartPart, series: SeriesPart) -> list[Bar]:
+def _told_apart(drawn: Sequence[tuple[str, list[Bar]]]) -> list[Bar]:
+    """All bars, with the candidate's name where there are several; a bar that all of them share once."""
+    if len(drawn) == 1:
+        return drawn[0][1]
+    same = [b for b in drawn[0][1] if all(any(_alike(b, other) for other in bars) for _, bars in drawn[1:])]
+    same = same if len(same) < len(drawn[0][1]) else []
+    own = [
+        replace(b, name=f"{b.name} ({name})")
+        for name, bars in drawn
+        for b in bars
+        if not any(_alike(b, s) for s in same)
+    ]
+    return [*own, *(replace(b, role="other") for b in same)]
+
+
+def _alike(a: Bar, b: Bar) -> bool:
+    return (a.name, a.value, a.interval) == (b.name, b.value, b.interval)
+
+
+def _bars(r: Role, chart: ChartPart, series: SeriesPart) -> list[Bar]:
     spans = [*series.intervals, *[None] * len(series.points)]
     return [
-        Bar(f"{chart.bars[int(x)]}{f' ({name})' if name else ''}", r, y, span)
+        Bar(chart.bars[int(x)], r, y, span)
         for (x, y), span in zip(series.points, spans, strict=False)
         if x is not None and y is not None
     ]

@@ -12,10 +12,22 @@ BINS = 10
 
 
 def confusion(targets: np.ndarray, predictions: np.ndarray, classes: int, least: int = 1) -> list[list[int | str]]:
-    """Rows of each class (n,) by the most probable one of predictions (n, classes); counts below ``least`` as text."""
+    """Rows of each class (n,) by the most probable one of predictions (n, classes); counts below ``least`` as text.
+
+    Where one count of a class is text, so is its next smallest, which the class's size would else give away.
+    """
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (targets, predictions.argmax(axis=1)), 1)
-    return [[n if n == 0 or n >= least else f"< {least}" for n in row] for row in counts.tolist()]
+    return [suppressed(row, least) for row in counts.tolist()]
+
+
+def suppressed(counts: Sequence[int], least: int) -> list[int | str]:
+    """Parts of one whole: those from 1 to below ``least`` as text, and where there is one alone the next smallest."""
+    found: list[int | str] = [f"< {least}" if 0 < n < least else n for n in counts]
+    large = [i for i, n in enumerate(counts) if n >= least]
+    if sum(isinstance(n, str) for n in found) == 1 and large:
+        found[min(large, key=lambda i: counts[i])] = f"{least} or more"
+    return found
 
 
 def roc(positive: np.ndarray, scores: np.ndarray, label: str) -> dict[str, Any]:

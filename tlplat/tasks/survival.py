@@ -237,7 +237,7 @@ class Survival(Task):
         thirds = np.array_split(np.argsort(evidence.predictions[:, 0], kind="stable"), 3)
         if min(len(part) for part in thirds) < max(evidence.least, 2) or np.ptp(evidence.predictions[:, 0]) == 0:
             return {}
-        middle = len(at) // 2
+        middle = len(at) // 2 if self.horizon is None else self.times.index(self.horizon)
         series, rows = [], []
         for name, part in zip(RISK_GROUPS, thirds, strict=True):
             seen = kaplan_meier(y[part, 0], y[part, 1] > 0.5, at)

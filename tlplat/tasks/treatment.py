@@ -283,11 +283,10 @@ class Treatment(Task):
         values = {"as the model recommends": scores[np.arange(count), chosen]}
         values |= {f"{arm} for all": scores[:, a] for a, arm in enumerate(self.arms)}
         half = {name: Z95 * float(v.std(ddof=1)) / count**0.5 for name, v in values.items()}
-        axis = f"{self.outcome} ({self.unit})" if self.unit else self.outcome
         bars = {
             "kind": "bars",
             "title": "Value of a policy",
-            "y": f"mean {axis}, {'more' if self.maximise else 'less'} is better",
+            "y": f"mean {self.unit or 'outcome'}, {'more' if self.maximise else 'less'} is better",
             "bars": list(values),
             "series": [
                 {
@@ -295,7 +294,8 @@ class Treatment(Task):
                     "intervals": [[float(v.mean()) - half[n], float(v.mean()) + half[n]] for n, v in values.items()],
                 }
             ],
-            "caption": "Doubly robust means over the test rows, 95 % intervals.",
+            "caption": f"{self.outcome[:1].upper()}{self.outcome[1:]}: doubly robust means over the test rows, "
+            "with 95 % intervals.",
         }
         sizes = [int((chosen == a).sum()) for a in range(len(self.arms))]
         rows = [
@@ -311,7 +311,9 @@ class Treatment(Task):
         parts = np.array_split(np.argsort(said, kind="stable"), GROUPS)
         if min(map(len, parts)) < max(2, evidence.least):
             return []
-        points = [[float(said[p].mean()), float((scores[p, 1] - scores[p, 0]).mean())] for p in parts]
+        seen = scores[:, 1] - scores[:, 0]
+        points = [[float(said[p].mean()), float(seen[p].mean())] for p in parts]
+        noise = float(np.mean([Z95 * seen[p].std(ddof=1) / len(p) ** 0.5 for p in parts]))
         return [
             {
                 "kind": "lines",
@@ -320,7 +322,9 @@ class Treatment(Task):
                 "y": "doubly robust estimate",
                 "series": [{"points": points}],
                 "diagonal": True,
-                "caption": "Means of fifths of the test rows, by predicted effect.",
+                "caption": f"Means of fifths of the test rows, by predicted effect; each is known to about {noise:.2g} "
+                f"{self.unit}".rstrip()
+                + " on either side.",
             }
         ]
 

@@ -69,7 +69,7 @@ def target(task: str, source: SourceModel, context: DomainContext) -> TargetTask
             "test_rows": int(test.sum()),
             "split": {"by": f"patients, each one row; in each half as many with {_COUNTED[task]}"},
             "columns": {**told, "unseen_categories": hidden(told["unseen_categories"], FEWEST)},
-            "note": NOTE,
+            "note": f"{NOTE}; {HORMONES}" if task == "treatment" else NOTE,
             **_shift(task, source),
         },
         unit="patient",

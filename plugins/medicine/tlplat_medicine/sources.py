@@ -30,9 +30,10 @@ ROTTERDAM, NUCLEI = "rotterdam", "nuclei"
 TASK_SOURCES = {"prognosis": ROTTERDAM, "treatment": ROTTERDAM, "diagnosis": NUCLEI}
 """Which source a demo starts from."""
 YEAR = 365.25
-TIMES = tuple(YEAR * half / 2 for half in range(1, 13))
+TIMES = tuple(float(round(YEAR * half / 2)) for half in range(1, 13))
 """Days at which survival is predicted: each half year, up to six years."""
-HORIZON = 5 * YEAR
+HORIZON = TIMES[9]
+"""Five years."""
 MONTH = YEAR / 12
 ARMS = ("none", "hormone therapy")
 STEPS, BATCH, RATE, DECAY = 400, 512, 3e-3, 0.1

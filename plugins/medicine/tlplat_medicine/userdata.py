@@ -166,7 +166,7 @@ def target(options: MedicineOptions, data: DataOptions, source: SourceModel, con
         },
         data_card={
             **data_card(rows, split, told),
-            "note": "a prediction describes groups; it is no advice for one patient",
+            "note": note_of(options),
         },
         unit="patient",
         unlabeled=pool.inputs,
@@ -208,6 +208,12 @@ def need_shared(rows: Rows, told: Mapping[str, Any], source: SourceModel) -> Non
             expected=", ".join([*shared, *absent]),
             fix="name columns as the source does, or make a source of like patients: tlplat pretrain --domain medicine",
         )
+
+
+def note_of(options: MedicineOptions) -> str:
+    """What a reader of the report must know."""
+    said = "a prediction describes groups; it is no advice for one patient"
+    return f"{said}; {NOT_RANDOMISED}" if options.task == "treatment" and not options.randomised else said
 
 
 def warn_of_lots(options: MedicineOptions, warn: Warn) -> None:
