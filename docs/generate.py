@@ -248,6 +248,7 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "genomics-options": (partial(domain_options, "tlplat_genomics", "GenomicsOptions"), "tlplat_genomics"),
     "genomics-assets": (partial(domain_assets, "tlplat_genomics"), "tlplat_genomics"),
     "finance-options": (partial(domain_options, "tlplat_finance", "FinanceOptions"), "tlplat_finance"),
+    "medicine-options": (partial(domain_options, "tlplat_medicine", "MedicineOptions"), "tlplat_medicine"),
     "nlp-options": (partial(domain_options, "tlplat_nlp", "NlpOptions"), "tlplat_nlp"),
     "nlp-assets": (partial(domain_assets, "tlplat_nlp"), "tlplat_nlp"),
     "vision-options": (partial(domain_options, "tlplat_vision", "VisionOptions"), "tlplat_vision"),
