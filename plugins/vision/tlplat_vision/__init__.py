@@ -18,6 +18,7 @@ def tlplat_register_domains() -> list[type[Domain]]:
 def tlplat_register_backbones() -> list[type[Backbone]]:
     from tlplat_vision.cnn import SmallCnn
     from tlplat_vision.efficientnet import EfficientNetLite
+    from tlplat_vision.timmnet import TimmBackbone
     from tlplat_vision.transformer import TransformersMaps, TransformersTokens
 
-    return [SmallCnn, EfficientNetLite, TransformersTokens, TransformersMaps]
+    return [SmallCnn, EfficientNetLite, TransformersTokens, TransformersMaps, TimmBackbone]

@@ -21,8 +21,6 @@ from tlplat_vision.split import Split, split_thumbnails
 
 LABELS = tuple("0123456789")
 MNIST_SIDE, DIGITS_SIDE, DIGITS_MOST = 28, 8, 16
-FIRST_NEW = 5
-"""For retrieval, digits from here on are never labelled, and are the ones to be found."""
 MARGIN = 1 / 7
 """MNIST's digits fill 20 of 28 pixels."""
 TEST_SHARE = 0.5
@@ -64,23 +62,6 @@ def uci_digits() -> tuple[list[Image.Image], NDArray[np.int64]]:
 def digits_split(images: list[Image.Image], labels: NDArray[np.int64], data_seed: int) -> Split:
     """Half of the digits as test rows; near-copies stay together."""
     return split_thumbnails(thumbnails(images), (), labels, TEST_SHARE, data_seed)
-
-
-def known(rows: Examples) -> Examples:
-    """The rows of digits 0 to 4."""
-    return rows.select(torch.nonzero(rows.targets < FIRST_NEW).flatten())
-
-
-def new(rows: Examples) -> Examples:
-    """The rows of digits 5 to 9."""
-    return rows.select(torch.nonzero(rows.targets >= FIRST_NEW).flatten())
-
-
-def kinds_card(pool: Examples, test: Examples) -> dict[str, Any]:
-    """What the data card of retrieval says besides."""
-    sizes = {"pool_rows": len(pool), "test_rows": len(test)}
-    kinds = {"labelled_kinds": list(LABELS[:FIRST_NEW]), "kinds_to_find": list(LABELS[FIRST_NEW:])}
-    return {**sizes, **kinds}
 
 
 def data_card(labels: NDArray[np.int64], split: Split) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from tlplat.domain import (
 )
 from tlplat.errors import ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
-from tlplat.tasks.base import Task
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.retrieval import Retrieval
 from tlplat_vision import digits, imagenet, sources, userdata
@@ -82,7 +81,7 @@ class VisionDomain(Domain):
     default_labels: ClassVar[int | None] = 50
     tasks: ClassVar[Mapping[str, str]] = {
         "classification": "which digit: UCI's handwritten digits of 8 x 8 pixels (default)",
-        "retrieval": "find images of the same digit, where digits 5 to 9 were never labelled",
+        "retrieval": "find other images of the same digit",
     }
 
     def sources(self) -> Sequence[SourceInfo]:
@@ -141,6 +140,8 @@ class VisionDomain(Domain):
         split = userdata.split_rows(rows, pictures, equal, targets, context.data_seed, every=task is classes)
         inputs = ImageInputs(plain.tensor, options.augment)
         pool, test = userdata.as_examples(inputs, targets, rows.ids, split)
+        if task is RETRIEVAL:
+            pool = userdata.by_kind(pool, test, context)
         saved = {
             **preprocess.to_json(),
             "image_column": options.image,
@@ -171,22 +172,16 @@ class VisionDomain(Domain):
         inputs = ImageInputs(shown.encode(images).tensor, options.augment)
         ids = [f"digit-{i}" for i in range(len(images))]
         pool, test = userdata.as_examples(inputs, torch.from_numpy(labels), ids, split)
-        unlabeled, card = pool.inputs, digits.data_card(labels, split)
-        task: Task = Classification(labels=digits.LABELS)
-        title = f"digits: {source.name} -> UCI digits"
-        if options.task == "retrieval":
-            task, title = RETRIEVAL, f"find digits: {source.name} -> UCI digits"
-            pool, test = digits.known(pool), digits.new(test)
-            card |= digits.kinds_card(pool, test)
+        retrieval = options.task == "retrieval"
         return TargetTask(
-            title=title,
-            task=task,
+            title=f"{'find digits' if retrieval else 'digits'}: {source.name} -> UCI digits",
+            task=RETRIEVAL if retrieval else Classification(labels=digits.LABELS),
             pool=pool,
             test=test,
             preprocess={**shown.to_json(), "task": "digits"},
-            data_card=card,
+            data_card=digits.data_card(labels, split),
             unit="image cluster",
-            unlabeled=unlabeled,
+            unlabeled=pool.inputs,
         )
 
     def source_rows(

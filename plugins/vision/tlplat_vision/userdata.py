@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ from tlplat_vision.similarity import Ints, Thumbnails, thumbnail
 from tlplat_vision.split import Split, check_split, split_thumbnails
 
 TEST_SHARE = 0.5
+FEWEST_KINDS = 8
+"""Two a fold: among images of one kind there is nothing to tell apart."""
 CODE_VERSION = 1
 """Of decoding and thumbnails: part of the cache's keys."""
 
@@ -158,6 +161,21 @@ def as_examples(inputs: ImageInputs, targets: Tensor, ids: Sequence[str], split:
     everything = Examples(inputs, targets, ids, groups, groups)
     pool, test = (torch.from_numpy(np.flatnonzero(side)) for side in (~split.test, split.test))
     return everything.select(pool), everything.select(test)
+
+
+def by_kind(pool: Examples, test: Examples, context: DomainContext) -> Examples:
+    """The pool of a retrieval, whose folds hold out whole kinds where the test rows are of kinds that it lacks."""
+    known, asked = set(pool.targets.tolist()), set(test.targets.tolist())
+    if known & asked:
+        return pool
+    if len(known) >= FEWEST_KINDS:
+        offset = int(test.groups.max()) + 1 if test.groups is not None else 0
+        return dataclasses.replace(pool, groups=offset + pool.targets)
+    context.warn(
+        f"test images are of new kinds, but {len(known)} labelled kinds are too few to hold some out: candidates are "
+        "chosen on kinds that they were fitted on, which may flatter those that change the network most"
+    )
+    return pool
 
 
 def data_card(path: Path, rows: Rows, split: Split) -> dict[str, Any]:
