@@ -105,6 +105,39 @@ def test_a_fused_tail_gives_the_modules_features(registry, toy, monkeypatch):
         torch.testing.assert_close(plain.before_last(inputs.tensor[:5]), plain.depth_features(inputs.tensor[:5])[-2])
 
 
+def test_an_extractor_takes_the_place_of_the_modules(registry, toy, monkeypatch):
+    bench = toybench(registry)
+    plain = bench.source.build(registry).eval()
+    whole = toy.ToyNet()
+    whole.load_state_dict(plain.state_dict())
+    asked: list[str] = []
+
+    def extractor(precision):
+        asked.append(precision)
+        return plain
+
+    monkeypatch.setattr(whole, "extractor", extractor)
+    monkeypatch.setattr(whole, "forward", None)
+    inputs = bench.target.test.inputs
+    z = frozen_features(whole, inputs, "bf16")
+    assert asked == ["bf16"]
+    assert torch.equal(z, apply_in_batches(plain, plain, inputs))
+
+
+def test_bfloat16_products_are_an_entry_of_their_own_and_near(registry, toy, tmp_path):
+    bench, inputs = toybench(registry), toybench(registry).target.test.inputs
+    full = store(registry, tmp_path, []).features(bench.source, inputs)
+    rounded = FeatureStore(TensorCache(tmp_path, print), registry, precision="bf16").features(bench.source, inputs)
+    assert len(entries(tmp_path)) == 2
+    assert not torch.equal(full, rounded)
+    torch.testing.assert_close(full, rounded, rtol=0, atol=0.03 * float(full.abs().max()))
+    fused = fused_toy(toy)()
+    fused.load_state_dict(bench.source.build(registry).state_dict())
+    torch.testing.assert_close(
+        frozen_features(fused, inputs, "bf16"), full, rtol=0, atol=0.03 * float(full.abs().max())
+    )
+
+
 def test_bfloat16_features_are_an_entry_of_their_own_at_half_the_size(registry, tmp_path):
     bench, inputs = toybench(registry), toybench(registry).target.test.inputs
     full = store(registry, tmp_path, [])

@@ -92,6 +92,9 @@ class FeatureOptions(Table):
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="kept in: bfloat16 takes half the memory and disk, and rounds to three digits"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="computed in: bfloat16 is faster where the processor has it, to three digits"
+    )
 
 
 class DataTable(Table):

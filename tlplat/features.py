@@ -13,7 +13,7 @@ from tlplat.data.examples import Batch, Examples, Inputs, state_digest, to_devic
 from tlplat.errors import NonFiniteError
 from tlplat.memory import no_memory, out_of_memory
 from tlplat.model import Backbone, SourceModel, model_device
-from tlplat.ops import extract_features
+from tlplat.ops import Precision, extract_features
 from tlplat.plan import json_hash
 from tlplat.registry import Registry
 from tlplat.tasks.base import Task
@@ -80,19 +80,28 @@ def conclude(task: Task, model: nn.Module, train: Examples) -> Task:
     return task.concluded(apply_in_batches(model, model, train.inputs), train.targets)
 
 
-def frozen_features(backbone: Backbone, inputs: Inputs) -> Tensor:
-    """(n, feature_dim) float32 features in eval mode on the CPU, through the fused last block where there is one.
+def frozen_features(backbone: Backbone, inputs: Inputs, precision: Precision = "full") -> Tensor:
+    """(n, feature_dim) float32 features in eval mode on the CPU, by the backbone's fastest way.
+
+    Args:
+        precision: of the factors of products; ``bf16`` rounds them to three digits.
 
     Raises:
         NonFiniteError TL-NUM-NONFINITE: a row's features are NaN or infinite.
     """
+    whole = backbone.extractor(precision)
+    if whole is not None:
+        return finite(apply_in_batches(whole, backbone, inputs))
     tail = backbone.tail()
-    if tail is None:
-        return finite(apply_in_batches(backbone, backbone, inputs))
+    rounded = precision == "bf16"
 
     def fused(batch: Batch) -> Tensor:
-        x, mask = tail.body(batch)
-        return extract_features(x, tail.block, mask=mask)
+        with torch.autocast(model_device(backbone).type, dtype=torch.bfloat16, enabled=rounded):
+            if tail is None:
+                out: Tensor = backbone(batch)
+                return out
+            x, mask = tail.body(batch)
+        return extract_features(x, tail.block, mask=mask, precision=precision)
 
     return finite(apply_in_batches(fused, backbone, inputs))
 
@@ -106,19 +115,21 @@ class FeatureStore:
 
     Attributes:
         dtype: features are kept in: float32, or bfloat16 for half the memory and disk and three digits.
+        precision: that they are computed in, see :func:`frozen_features`.
     """
 
     cache: TensorCache
     registry: Registry
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    precision: Precision = "full"
     _memory: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _digests: dict[int, tuple[object, str]] = field(default_factory=dict)
     _models: dict[str, Backbone] = field(default_factory=dict)
 
     def features(self, source: SourceModel, inputs: Inputs) -> Tensor:
         """(n, feature_dim) float32 features of the source's frozen backbone."""
-        return self._get(source, inputs, "last", lambda b: {"z": frozen_features(b, inputs)})["z"]
+        return self._get(source, inputs, "last", lambda b: {"z": frozen_features(b, inputs, self.precision)})["z"]
 
     def depths(self, source: SourceModel, inputs: Inputs) -> list[Tensor]:
         """Pooled features after every block, (n, block_dims[i]) float32 each."""
@@ -147,6 +158,7 @@ class FeatureStore:
                 "preprocess": dict(source.preprocess),
                 "layer": layer,
                 "dtype": str(self.dtype).removeprefix("torch."),
+                **({} if self.precision == "full" or layer != "last" else {"precision": self.precision}),
                 "threads": torch.get_num_threads(),
                 "rows": self._digest(inputs, inputs.digest),
             },

@@ -17,7 +17,7 @@ from tlplat.probing import known_units
 from tlplat.registry import Registry
 
 if TYPE_CHECKING:
-    from tlplat.ops import FrozenBlock
+    from tlplat.ops import FrozenBlock, Precision
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,14 @@ class Backbone(nn.Module, ABC):
 
         Features agree with those of :meth:`forward` to rounding. None, the default, is always right: then the modules
         run. The block's tensors are detached.
+        """
+        return None
+
+    def extractor(self, precision: Precision) -> Callable[[Batch], Tensor] | None:
+        """The whole forward in eval mode arranged for extraction: norms folded, layers fused, nothing padded.
+
+        Called where no gradient is wanted. Features agree with those of :meth:`forward` to rounding where precision is
+        ``full``, to three digits where it is ``bf16``. None, the default, is always right: then :meth:`tail` is asked.
         """
         return None
 

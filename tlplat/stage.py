@@ -21,6 +21,7 @@ from tlplat.errors import Finding, UsageError
 from tlplat.features import FeatureStore
 from tlplat.kept import describe, keep, need_empty
 from tlplat.model import BackboneInfo, SourceModel
+from tlplat.ops import Precision
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.selection import Search
@@ -213,7 +214,8 @@ def _opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) 
     if data.path is not None:
         domain.check(options, data, context)
     dtype = torch.bfloat16 if config.features.dtype == "bfloat16" else torch.float32
-    store = FeatureStore(context.tensors, registry, torch.device(config.device), dtype)
+    precision: Precision = "bf16" if config.features.precision == "bfloat16" else "full"
+    store = FeatureStore(context.tensors, registry, torch.device(config.device), dtype, precision)
     return Sourcing(config, domain, options, data, context), store
 
 

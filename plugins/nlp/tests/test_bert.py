@@ -34,6 +34,35 @@ def mean_of_transformers(model, tokenizer, texts, pad):
     return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+def test_extraction_gives_the_modules_features(pooling, activation, encoder_folder):
+    """Texts of many lengths in one batch, with filling, none of it computed; an empty row is zeros."""
+    _, found = loaded(encoder_folder)
+    encoder = BertEncoder(**{**found.base.args, "pooling": pooling, "activation": activation})
+    encoder.load_state_dict(dict(found.state))
+    encoder.eval()
+    lengths = torch.tensor([5, 1, 9, 5, 0, 17, 9])
+    tokens = torch.randint(1, 29, (7, 20), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    tokens[torch.arange(20) >= lengths[:, None]] = 0
+    with torch.no_grad():
+        wanted, full = encoder(tokens), encoder.extractor("full")(tokens)
+        rounded = encoder.extractor("bf16")(tokens)
+    filled = lengths > 0
+    torch.testing.assert_close(full[filled], wanted[filled], atol=2e-5, rtol=1e-5)
+    assert (full[~filled] == 0).all()
+    torch.testing.assert_close(rounded[filled], wanted[filled], atol=0.05, rtol=0.05)
+    assert not torch.equal(rounded, full)
+
+
+def test_an_edited_encoder_runs_its_modules(encoder_folder):
+    encoder, _ = loaded(encoder_folder)
+    encoder.blocks["layer2"].up = torch.nn.Sequential(encoder.blocks["layer2"].up)
+    assert encoder.extractor("full") is None
+    encoder, _ = loaded(encoder_folder)
+    assert encoder.to(torch.float64).extractor("full") is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
 def test_features_are_those_of_transformers(kind, encoder_folder, tmp_path):

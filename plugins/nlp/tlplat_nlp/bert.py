@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from tlplat.data.examples import Batch
 from tlplat.model import Backbone
+from tlplat.ops import Precision
 
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -33,6 +35,7 @@ class BertEncoder(Backbone):
     """
 
     name: ClassVar[str] = "nlp-bert"
+    code_version: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -91,6 +94,12 @@ class BertEncoder(Backbone):
             return hidden[:, 0, :-1]
         mask = hidden[..., -1:]
         return (hidden[..., :-1] * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+    def extractor(self, precision: Precision) -> Callable[[Batch], Tensor] | None:
+        """Without filling, dense layers in the fused op."""
+        from tlplat_nlp.frozen import extractor
+
+        return extractor(self, precision)
 
     @property
     def block_dims(self) -> tuple[int, ...]:

@@ -80,3 +80,30 @@ def test_padding_is_that_of_tensorflow(side, kernel, stride, before, after):
     assert padded.shape[2] == side + before + after
     assert padded[0, 0, :before].sum() == 0 == padded[0, 0, side + before :].sum()
     assert padded.sum() == side * side
+
+
+def trained(net: torch.nn.Module) -> torch.nn.Module:
+    """With norms that are not those of a fresh network."""
+    generator = torch.Generator().manual_seed(2)
+    for name, tensor in (*net.named_buffers(), *net.named_parameters()):
+        if "running" in name or tensor.ndim == 1:
+            tensor.data.add_(0.4 * torch.rand(tensor.shape, generator=generator))
+    return net.eval()
+
+
+@pytest.mark.parametrize("side", [17, 32, 64])
+def test_extraction_gives_the_modules_features(side):
+    """Norms folded, channels last, pointwise convolutions as products: the same features to rounding."""
+    net, batch = trained(EfficientNetLite(**SMALL)), images(5, 3, side)
+    with torch.no_grad():
+        wanted, full, rounded = net(batch), net.extractor("full")(batch), net.extractor("bf16")(batch)
+    torch.testing.assert_close(full, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(rounded, wanted, atol=0.05 * float(wanted.abs().max()), rtol=0.05)
+    assert not torch.equal(rounded, full)
+
+
+def test_an_edited_network_runs_its_modules():
+    net = EfficientNetLite(**SMALL)
+    net.blocks["stage1"][0].narrow[0] = torch.nn.Sequential(net.blocks["stage1"][0].narrow[0])
+    assert net.extractor("full") is None
+    assert EfficientNetLite(**SMALL).double().extractor("full") is None

@@ -226,7 +226,7 @@ def test_decoded_once_then_read_from_the_cache(folder, target, context, monkeypa
     def never(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("tlplat_vision.userdata.decode", never)
+    monkeypatch.setattr("tlplat_vision.userdata.decode_silenced", never)
     again = target(shots)
     assert torch.equal(found.test.inputs.tensor, again.test.inputs.tensor)
     assert any("2 frames" in w for w in context.warnings)

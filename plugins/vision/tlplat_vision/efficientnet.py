@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tlplat.data.examples import Batch
 from tlplat.model import Backbone
+from tlplat.ops import Precision
 from tlplat_vision.cnn import as_channels
 
 Stage = Sequence[int]
@@ -40,6 +41,7 @@ class EfficientNetLite(Backbone):
     """
 
     name: ClassVar[str] = "vision-efficientnet-lite"
+    code_version: ClassVar[int] = 2
     channel_dim: ClassVar[int] = 1
 
     def __init__(self, stages: Sequence[Stage] = LITE0, stem: int = 32, width: int = 1280) -> None:
@@ -65,6 +67,12 @@ class EfficientNetLite(Backbone):
 
     def pool(self, hidden: Tensor) -> Tensor:
         return hidden.mean(dim=(2, 3))
+
+    def extractor(self, precision: Precision) -> Callable[[Batch], Tensor] | None:
+        """Norms folded, channels last, pointwise convolutions in the fused op."""
+        from tlplat_vision.frozen import extractor
+
+        return extractor(self, precision)
 
     @property
     def block_dims(self) -> tuple[int, ...]:

@@ -6,7 +6,8 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,17 +57,29 @@ def decode(
         DataError TL-DATA-IMAGE: no image, truncated, corrupt, or values out of range.
         TL-DATA-TOO-BIG: more pixels than ``limits``. TL-DATA-IMAGE-TOO-SMALL: a side below ``limits.least``.
     """
+    with silenced():
+        return decode_silenced(data, where, limits, warn)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Without the decoders' own warnings; to be entered by one thread at a time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return _decoded(data, where, limits, warn)
-        except UnidentifiedImageError as error:
-            raise _refused("is no image that can be read", where, data[:8].hex(" ")) from error
-        except Image.DecompressionBombError as error:
-            raise _too_big(where, str(error), limits) from error
-        except (*BROKEN, zlib.error) as error:
-            kind = "is truncated" if "truncated" in str(error).lower() else "is truncated or corrupt"
-            raise _refused(kind, where, f"{type(error).__name__}: {error}") from error
+        yield
+
+
+def decode_silenced(data: bytes, where: str, limits: Limits, warn: Callable[[str], None]) -> Image.Image:
+    """As :func:`decode`, inside :func:`silenced`, by as many threads as there are."""
+    try:
+        return _decoded(data, where, limits, warn)
+    except UnidentifiedImageError as error:
+        raise _refused("is no image that can be read", where, data[:8].hex(" ")) from error
+    except Image.DecompressionBombError as error:
+        raise _too_big(where, str(error), limits) from error
+    except (*BROKEN, zlib.error) as error:
+        kind = "is truncated" if "truncated" in str(error).lower() else "is truncated or corrupt"
+        raise _refused(kind, where, f"{type(error).__name__}: {error}") from error
 
 
 def _decoded(data: bytes, where: str, limits: Limits, warn: Callable[[str], None]) -> Image.Image:

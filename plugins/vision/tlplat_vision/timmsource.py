@@ -98,8 +98,8 @@ def _from_file(name: str, options: dict[str, Any], checkpoint: Path) -> Any:
 
 def _head(net: Any) -> tuple[dict[str, torch.Tensor] | None, int]:
     """Weight and bias of a linear classifier over the features, and its classes."""
-    linear = net.get_classifier()
-    if not isinstance(linear, torch.nn.Linear) or linear.in_features != net.num_features or linear.out_features < 2:
+    linear, width = net.get_classifier(), getattr(net, "head_hidden_size", net.num_features)
+    if not isinstance(linear, torch.nn.Linear) or linear.in_features != width or linear.out_features < 2:
         return None, 0
     weight = linear.weight.detach().float()
     bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().float()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tlplat.data.examples import Examples
 from tlplat.data.quality import row_digests
 from tlplat.domain import DomainContext
 from tlplat.errors import DataError
-from tlplat_vision.images import Limits, decode
+from tlplat_vision.images import Limits, decode_silenced, silenced
 from tlplat_vision.inputs import ImageInputs
 from tlplat_vision.labels import need_labels
 from tlplat_vision.preprocess import Preprocess
@@ -30,6 +31,8 @@ from tlplat_vision.split import Split, check_split, split_thumbnails
 TEST_SHARE = 0.5
 FEWEST_KINDS = 8
 """Two a fold: among images of one kind there is nothing to tell apart."""
+AHEAD = 64
+"""Images that are decoded at a time, by as many threads as the run has."""
 CODE_VERSION = 1
 """Of decoding and thumbnails: part of the cache's keys."""
 
@@ -102,9 +105,14 @@ def _kept(
     def compute() -> dict[str, Tensor]:
         said: list[str] = []
         parts: list[np.ndarray] = []
-        with context.report.task("decoding images", total=len(rows.records)) as advance:
-            for record in rows.records:
-                parts.append(made(decode(record.read(), record.where, limits, said.append)))
+        with (
+            context.report.task("decoding images", total=len(rows.records)) as advance,
+            silenced(),
+            ThreadPoolExecutor(context.threads) as pool,
+        ):
+            for picture, sentences in _in_order(pool, rows.records, lambda record: _decoded(record, made, limits)):
+                parts.append(picture)
+                said += sentences
                 advance(1)
         text = torch.from_numpy(np.frombuffer(json.dumps(said).encode(), dtype=np.uint8).copy())
         return {"images": torch.from_numpy(np.stack(parts)), "warnings": text}
@@ -112,6 +120,20 @@ def _kept(
     found = context.tensors.get_or_compute(kind, key, compute)
     _warn(json.loads(found["warnings"].numpy().tobytes()), context)
     return found["images"]
+
+
+def _decoded(record: Record, made: Callable[[Image.Image], np.ndarray], limits: Limits) -> tuple[np.ndarray, list[str]]:
+    """What ``made`` gives for an image, and the warnings of decoding it; Pillow decodes without Python's lock."""
+    said: list[str] = []
+    return made(decode_silenced(record.read(), record.where, limits, said.append)), said
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, records: Sequence[Record], work: Callable[[Record], tuple[np.ndarray, list[str]]]
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Results in the records' order, of AHEAD records at a time: the first bad image ends it."""
+    for begin in range(0, len(records), AHEAD):
+        yield from pool.map(work, records[begin : begin + AHEAD])
 
 
 def _warn(said: Sequence[str], context: DomainContext) -> None:
