@@ -71,3 +71,23 @@ def test_tweets_transfer_to_movie_snippets(tmp_path):
     assert scores["pulled_probe"] > 0.75
     assert scores["zero_shot"] > 0.75
     assert report["data_card"]["split"]["near_copies_across_the_split"] == 0
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_topics_are_told_by_the_encoder(tmp_path):
+    """The second demo's frozen part, 64 labels over four topics."""
+    outcome = tlplat(
+        *("run", "--domain", "nlp", "--task", "topic", "--strategy", "linear_probe", "--set", "train.steps=1"),
+        *("--jobs", "1", "--threads", "1", "--out", "run", "--json"),
+        cwd=tmp_path,
+    )
+    assert outcome.code == 0, outcome.err
+    report = outcome.document
+    scores = {c["strategy"]: c["mean"] for c in report["candidates"]}
+    assert report["task"]["labels"] == ["film", "product", "public affairs", "everyday life"]
+    assert report["verdict"]["outcome"] == "helps"
+    assert scores["linear_probe"] > scores["tfidf_logistic"] + 0.08
+    assert scores["linear_probe"] > 0.74
+    assert set(report["data_card"]["rows"].values()) == {1200}
+    assert report["data_card"]["split"]["near_copies_across_the_split"] == 0

@@ -160,3 +160,8 @@ def test_the_baseline_without_a_class_or_a_word(encoder_folder, domain, context,
     (p,) = TfidfLogistic().fit_predict(target.pool, [target.test.inputs], wider, 0)
     assert p.shape == (len(target.test), 3)
     assert (p[:, 2] == 0).all()
+
+
+def test_the_topic_demo_is_not_for_own_data(domain, context, reviews, write):
+    with pytest.raises(UsageError, match="--task chooses a demo"):
+        domain.check(domain.Options(task="topic"), DataOptions(path=write("r.csv", csv_of(reviews(20)))), context)
