@@ -242,7 +242,7 @@ def rows_of(measured: dict[str, dict[str, Any]], sizes: dict[str, int]) -> list[
             same = [r for r in rivals if half[r] == half[peer]] or rivals
             best = min(same, key=lambda r: statistics.median(measured[r]["cpu"]), default=None)
             ours = peer.startswith("tlplat")
-            gain = statistics.median(measured[best]["seconds"]) / statistics.median(times) if best and ours else None
+            gain = statistics.median(measured[best]["cpu"]) / statistics.median(times) if best and ours else None
             rows.append(
                 {
                     "rows": f"{sizes[what]} {what}",
