@@ -13,7 +13,8 @@ from tlplat.data.examples import Batch, Examples, Inputs, state_digest, to_devic
 from tlplat.errors import NonFiniteError
 from tlplat.memory import no_memory, out_of_memory
 from tlplat.model import Backbone, SourceModel, model_device
-from tlplat.ops import Precision, extract_features
+from tlplat.ops import extract_features
+from tlplat.ops.block import Precision
 from tlplat.plan import json_hash
 from tlplat.registry import Registry
 from tlplat.tasks.base import Task

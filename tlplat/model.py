@@ -17,7 +17,8 @@ from tlplat.probing import known_units
 from tlplat.registry import Registry
 
 if TYPE_CHECKING:
-    from tlplat.ops import FrozenBlock, Precision
+    from tlplat.ops import FrozenBlock
+    from tlplat.ops.block import Precision
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tlplat.errors import Finding, UsageError
 from tlplat.features import FeatureStore
 from tlplat.kept import describe, keep, need_empty
 from tlplat.model import BackboneInfo, SourceModel
-from tlplat.ops import Precision
+from tlplat.ops.block import Precision
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.selection import Search

@@ -4,7 +4,7 @@ Every function takes ``impl="auto" | "native" | "reference"``; plain torch (:mod
 definition.
 """
 
-from tlplat.ops.block import FrozenBlock, LayerNorm, Precision
+from tlplat.ops.block import FrozenBlock, LayerNorm
 from tlplat.ops.extension import build_info
 from tlplat.ops.extract import extract_features, frozen_softmax_head_loss
 from tlplat.ops.fit import fit_softmax_heads
@@ -15,7 +15,6 @@ __all__ = [
     "FrozenBlock",
     "HeadsFit",
     "LayerNorm",
-    "Precision",
     "build_info",
     "extract_features",
     "fit_softmax_heads",

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tlplat.data.examples import Batch
 from tlplat.model import Backbone
-from tlplat.ops import Precision
+from tlplat.ops.block import Precision
 
 ACTIVATIONS = {
     "gelu": F.gelu,

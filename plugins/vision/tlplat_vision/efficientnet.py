@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tlplat.data.examples import Batch
 from tlplat.model import Backbone
-from tlplat.ops import Precision
+from tlplat.ops.block import Precision
 from tlplat_vision.cnn import as_channels
 
 Stage = Sequence[int]
