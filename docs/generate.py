@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -146,6 +146,24 @@ def hooks() -> Iterator[str]:
             yield f"{ast.get_docstring(node)}\n"
 
 
+def events() -> Iterator[str]:
+    """Each event with its fields, their types and meanings."""
+    from tlplat.events import EVENTS
+
+    for cls in EVENTS:
+        yield f"### {cls.name}\n\n{inspect.cleandoc(cls.__doc__ or '')}\n"
+        hints = get_type_hints(cls, include_extras=True)
+        fields = dataclasses.fields(cls)
+        if fields:
+            yield "| field | type | meaning |"
+            yield "|---|---|---|"
+        for item in fields:
+            kind, meaning = get_args(hints[item.name])
+            shown = kind.__name__ if type(kind) is type else str(kind).replace("typing.", "")
+            yield f"| `{item.name}` | `{shown.replace('|', 'or')}` | {meaning} |"
+        yield ""
+
+
 def error_codes() -> Iterator[str]:
     """Each code with its exit code, the messages that it comes with, and their fixes."""
     for code, places in collect(ROOT).items():
@@ -238,6 +256,7 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "strategies": (strategy_pages, "tlplat"),
     "tasks": (task_pages, "tlplat"),
     "hooks": (hooks, "tlplat"),
+    "events": (events, "tlplat"),
     "entry-point-groups": (hook_of_kind, "tlplat"),
     "template-domain": (partial(template_code, "domain"), "tlplat"),
     "template-domain-tests": (partial(template_tests, "domain"), "tlplat"),

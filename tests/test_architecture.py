@@ -12,8 +12,8 @@ CORE = ROOT / "tlplat"
 FILES = sorted(CORE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "__init__"},
-    {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "weights", "storage", "hookspecs"},
+    {"errors", "deprecation", "__init__"},
+    {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "weights", "storage", "hookspecs", "events"},
     {
         "data.examples",
         "data.columns",
@@ -34,13 +34,24 @@ LAYERS = [
     },
     {"model", "pretext", "probing", "units"},
     {"edits", "pieces", "tabular", "taps", "athand", "tasks.base", "cache", "checkpoint", "ops"},
-    {"tasks", "domain", "strategy", "data.splits", "data.quality", "data.unlabeled", "transferability"},
+    {"tasks", "domain", "strategy", "classical", "data.splits", "data.quality", "data.unlabeled", "transferability"},
     {"batches", "trainable", "features", "train", "modelio", "attribution"},
     {"bench", "combine", "view"},
     {"members", "start", "measure", "importance", "depths"},
     {"strategies", "trial", "evaluate", "pairing", "simultaneous", "pretrain"},
     {"trials", "selection", "budget", "halving", "allowance", "rounds"},
-    {"isolate", "requirement", "tomlfile", "config", "installed", "loading", "plugins", "probe", "resolve"},
+    {
+        "isolate",
+        "requirement",
+        "tomlfile",
+        "config",
+        "installed",
+        "loading",
+        "plugins",
+        "observing",
+        "probe",
+        "resolve",
+    },
     {"conformance", "scaffold"},
     {"kept", "ranking", "sourcing"},
     {"sourcerank"},

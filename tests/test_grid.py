@@ -1,4 +1,4 @@
-"""Every strategy on every task, wherever what one requires meets what the other offers; and whole runs of each task."""
+"""Every task: which strategies serve it, that transfer pays on it, what its fits may see, and whole runs."""
 
 import dataclasses
 import json
@@ -6,27 +6,21 @@ import json
 import numpy as np
 import pytest
 import torch
-import varied
 
 from tlplat import plugins
 from tlplat.batches import Gradients
-from tlplat.cache import TensorCache, cache_root
 from tlplat.cli.predict import text_chunks
 from tlplat.config import RunConfig
-from tlplat.data.splits import draw_labels
-from tlplat.domain import DataOptions, DomainContext
 from tlplat.errors import ResourceError
-from tlplat.features import FeatureStore
 from tlplat.model import BackboneInfo, TransferModel
-from tlplat.modelio import load_model, save_model
 from tlplat.prediction import predict
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.runner import run
 from tlplat.stage import load_registry, rank
-from tlplat.testing.workbench import Toybench
-from tlplat.train import FitSettings
-from tlplat.trial import Bench, Rows, Trivial
+from tlplat.testing import varied
+from tlplat.testing.workbench import Toybench, toybench
+from tlplat.trial import Rows, Trivial
 
 STEPS = 8
 UNFIT = {
@@ -42,7 +36,7 @@ def varied_site(site, shared_cache, monkeypatch):
     monkeypatch.setenv("TLPLAT_CACHE_DIR", str(shared_cache))
     site.add(
         "tlplat-varied",
-        "from varied import *\nfrom varied import tlplat_register_domains",
+        "from tlplat.testing.varied import tlplat_register_backbones, tlplat_register_domains",
         group="domains",
         name="varied",
         module="tlplat_varied",
@@ -57,22 +51,7 @@ def registry(varied_site) -> Registry:
 
 
 def bench_of(registry, kind: str, steps: int = STEPS, labels: int = 80) -> Toybench:
-    context = DomainContext(registry, cache_root())
-    domain = registry.get("domains", "varied")()
-    options = domain.Options(predict=kind)
-    source = domain.source("straight", options, context)
-    target = domain.target(options, DataOptions(), source, context)
-    bench = Bench(
-        target.task,
-        registry,
-        FeatureStore(TensorCache(context.cache, context.warn), registry),
-        FitSettings(batch_size=max(32, target.task.least_batch), checkpoint_seconds=None),
-        lambda rows: steps,
-        unlabeled=target.unlabeled,
-        source_rows=domain.source_rows(source, options, target, context),
-        count_costs=False,
-    )
-    return Toybench(bench, source, target, draw_labels(target.pool, labels, 0, target.task))
+    return toybench(registry, labels=labels, steps=steps, domain="varied", predict=kind)
 
 
 def fitting(bench: Toybench) -> dict[str, str | None]:
@@ -91,24 +70,9 @@ def test_every_built_in_task_is_on_the_grid(registry):
 
 
 @pytest.mark.parametrize("kind", varied.KINDS)
-def test_every_strategy_serves_every_task_that_offers_what_it_needs(registry, kind, tmp_path):
-    """Predictions of the task's shape, finite, defined by the metric; the saved model says the same."""
-    bench = bench_of(registry, kind)
-    task, test = bench.target.task, bench.target.test
-    fits = fitting(bench)
-    assert {name for name, why in fits.items() if why} == UNFIT[kind], fits
-    shape = (len(test), *((7,) if task.prediction_shape is None else task.prediction_shape))
-    for name in (n for n, why in fits.items() if why is None):
-        outcome = bench.run(name)
-        said = outcome.predictions[0]
-        assert said.shape == shape, name
-        assert np.isfinite(said).all(), name
-        assert np.isfinite(task.metrics[0](test.targets.numpy(), said)).all(), name
-        save_model(tmp_path / name, outcome.model, outcome.task.info(), {}, registry, {})
-        again = load_model(tmp_path / name, registry)
-        with torch.no_grad():
-            decoded = again.task.decode(again.model(test.inputs.take(torch.arange(len(test)))))
-        np.testing.assert_allclose(decoded, said, rtol=1e-4, atol=1e-4, err_msg=name)
+def test_every_strategy_serves_every_task_that_offers_what_it_needs(registry, kind):
+    """Which ones do not; that the others work is what each strategy's own conformance suite finds out."""
+    assert {name for name, why in fitting(bench_of(registry, kind)).items() if why} == UNFIT[kind]
 
 
 @pytest.mark.parametrize("kind", varied.KINDS)

@@ -319,18 +319,21 @@ def test_observers_are_told_one_by_one_and_a_raising_one_is_dropped(site, capfd)
     for name, body in {
         "a": "print('a', event)",
         "b": "raise RuntimeError('bad ear')",
-        "c": "event['event'] = 'lost'",
+        "c": "event['report']['candidates'].clear()",
+        "e": "import os; os.chdir('/')",
     }.items():
         site.add(f"dist-{name}", OBSERVER.format(body=body), group="observers", name=name)
     site.add("dist-d", "raise ImportError('no ear')", group="observers", name="d")
     warnings: list[str] = []
-    event = {"event": "run_complete"}
+    event = {"event": "run_complete", "report": {"candidates": [1]}}
     plugins.notify(event, warn=warnings.append)
     plugins.notify(event, warn=warnings.append)
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.count("a {'event': 'run_complete'}") == 2
+    assert err.count("a {'event': 'run_complete', 'report': {'candidates': [1]}}") == 2
     assert err.count("no ear") == 1
-    assert len(warnings) == 1
-    assert "'b' (dist-b 1.0)" in warnings[0]
-    assert event == {"event": "run_complete"}
+    assert len(warnings) == 2
+    assert "[TL-PLUGIN-CRASH] observer plugin 'b' (dist-b 1.0)" in warnings[0]
+    assert "bad ear" in warnings[0]
+    assert "[TL-PLUGIN-CONTRACT] observer plugin 'e' (dist-e 1.0) changed the working directory" in warnings[1]
+    assert event == {"event": "run_complete", "report": {"candidates": [1]}}

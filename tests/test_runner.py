@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-from tlplat import plugins
 from tlplat.config import RunConfig
 from tlplat.errors import UsageError
 from tlplat.prediction import predict
@@ -221,14 +220,6 @@ def test_unknown_names_are_refused_before_anything_is_written(toy, tmp_path):
     with pytest.raises(PluginError, match="linear_probe"):
         load_registry(made)
     assert not (tmp_path / "run").exists()
-
-
-def test_observers_hear_the_end_of_a_run(toy, tmp_path, monkeypatch):
-    heard = []
-    monkeypatch.setattr(plugins, "notify", heard.append)
-    made = carry_out(tmp_path / "run")
-    assert [e["event"] for e in heard] == ["run_complete"]
-    assert heard[0]["folder"] == str(made.folder)
 
 
 def test_a_domain_adds_to_the_closer_look_at_the_finalists(toy, tmp_path, monkeypatch):

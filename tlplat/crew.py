@@ -12,16 +12,20 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tlplat.errors import ResourceError, TlplatError, from_json
+from tlplat.observing import Observers
 from tlplat.selection import Job, Search
+from tlplat.stage import loaded_names
 
 WORTHWHILE = 24
 """Fits below which a helper's start costs more than it saves."""
+HEARD = 0.5
+"""Seconds after which observers are told what helpers do while this process only waits for them."""
 
 
 class Crew:
@@ -29,10 +33,14 @@ class Crew:
 
     Args:
         folder: the run directory. search: this process's own. warn: receives helpers' warnings.
+        observers: are told what helpers tell.
     """
 
-    def __init__(self, folder: Path, search: Search, jobs: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, search: Search, jobs: int, warn: Callable[[str], None], observers: Observers | None = None
+    ) -> None:
         self.folder, self.search, self.warn = folder, search, warn
+        self.observers = observers or Observers(folder, warn)
         self.wanted = jobs - 1
         self.helpers: list[Helper] = []
         self.left: deque[Job] = deque()
@@ -66,15 +74,16 @@ class Crew:
             self.change.notify_all()
         while (mine := self._take()) is not None:
             self.search.do(mine)
-        with self.change:
-            self.change.wait_for(lambda: self._fault() or not any(h.job for h in self.helpers))
+        while not self._settled():
+            self.observers.hand_over()
+        self.observers.hand_over()
         if fault := self._fault():
             raise fault
 
     def hire(self, count: int) -> None:
         """Start ``count`` helpers, each served by a thread of this process."""
         for _ in range(count):
-            helper = Helper(self.folder)
+            helper = Helper(self.folder, loaded_names(self.search.bench.registry), self.observers.relay)
             self.helpers.append(helper)
             helper.thread = threading.Thread(target=self._serve, args=(helper,), daemon=True)
             helper.thread.start()
@@ -98,6 +107,11 @@ class Crew:
         with self.change:
             self.change.notify_all()
 
+    def _settled(self) -> bool:
+        """Wait, for a short time, until no helper is at work or one has failed; whether that is so."""
+        with self.change:
+            return bool(self.change.wait_for(lambda: self._fault() or not any(h.job for h in self.helpers), HEARD))
+
     def _take(self) -> Job | None:
         with self.change:
             return self.left.popleft() if self.left and not self._fault() else None
@@ -110,12 +124,13 @@ class Helper:
     """A child process and the conversation with it.
 
     Attributes:
-        job: what it computes now. fault: why it can do no more.
+        job: what it computes now. fault: why it can do no more. relay: is given the events that it tells.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, known: Mapping[str, Any], relay: Callable[[Mapping[str, Any]], None]) -> None:
+        self.relay = relay
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tlplat.worker", str(folder)],
+            [sys.executable, "-m", "tlplat.worker", str(folder), json.dumps(known)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -140,12 +155,16 @@ class Helper:
     def hear(self) -> dict[str, Any]:
         """The next answer; an error or the end of the process becomes the fault."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.fault = None if self.ended else _died(self.process)
-            self.ended = True
-            return {}
-        answer: dict[str, Any] = json.loads(line)
+        while True:
+            line = self.process.stdout.readline()
+            if not line:
+                self.fault = None if self.ended else _died(self.process)
+                self.ended = True
+                return {}
+            answer: dict[str, Any] = json.loads(line)
+            if "event" not in answer:
+                break
+            self.relay(answer["event"])
         if "error" in answer:
             self.fault = from_json(answer)
         return answer

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Examples, Inputs
+from tlplat.errors import ModelError, did_you_mean
 from tlplat.model import Backbone, SourceModel
 from tlplat.pieces import Explainer
 from tlplat.progress import Reporter
@@ -163,6 +164,8 @@ class Domain(ABC):
     """False where a saved model must not hold training rows or their features (patients): kNN is then refused."""
     pretrains: ClassVar[bool] = False
     """True where :meth:`pretrain` makes a source model of the user's own data."""
+    takes_data: ClassVar[bool] = True
+    """False where the domain has its demo alone: ``--data`` is then refused."""
     least_count: ClassVar[int] = 1
     """Reports show no count of fewer rows than this, and above 1 no value of one row (11 is usual for patients)."""
 
@@ -189,6 +192,18 @@ class Domain(ABC):
     @abstractmethod
     def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
         """Load or pretrain (and cache) the source; raises ModelError for an unknown or broken one."""
+
+    def need_source(self, name: str) -> SourceInfo:
+        """The one of :meth:`sources` with this name; ModelError TL-MODEL-UNKNOWN says which there are."""
+        known = {info.name: info for info in self.sources()}
+        if name not in known:
+            raise ModelError(
+                "TL-MODEL-UNKNOWN",
+                f"the domain {self.name} has no source {name!r}{did_you_mean(name, list(known))}",
+                found=", ".join(known),
+                fix=f"choose one of them (`tlplat sources --domain {self.name}`), or name a folder of yours",
+            )
+        return known[name]
 
     def pretrain(self, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
         """A source model trained on the user's labelled rows, for ``tlplat pretrain``; offered where ``pretrains``.

@@ -63,4 +63,9 @@ def tlplat_register_commands(cli: click.Group) -> None:
 
 @hookspec
 def tlplat_run_event(event: dict[str, Any]) -> None:
-    """An observer's ear: one JSON-like event of a run ({"event": name, ...}); what it returns is ignored."""
+    """An observer's ear: one event of a run as JSON values; what it returns is ignored.
+
+    ``event["event"]`` is its name, ``event["schema_version"]`` the version of its form, ``event["run_dir"]`` the run
+    directory: run_start, trial_start, trial_progress, trial_complete, verdict, run_complete, run_failed and
+    run_interrupted. The page on writing a tracker says what each holds. Pass over names that you do not know.
+    """

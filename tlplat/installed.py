@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tlplat.errors import PluginError, did_you_mean
 from tlplat.registry import singular
@@ -13,6 +15,21 @@ from tlplat.registry import singular
 GROUPS = ("domains", "strategies", "tasks", "commands", "observers")
 OWN = "tlplat"
 OFFICIAL_DOMAINS = ("finance", "genomics", "medicine", "nlp", "vision")
+OFFICIAL = frozenset(f"tlplat-{name}" for name in (*OFFICIAL_DOMAINS, "mlflow"))
+_careful = ContextVar("_careful", default=False)
+
+
+@contextmanager
+def careful() -> Iterator[None]:
+    """Inside, plugins of third parties are tried in a process of their own before they are imported here.
+
+    The command line does so. A program of the user's does not: a new process would import the program's main module.
+    """
+    token = _careful.set(True)
+    try:
+        yield
+    finally:
+        _careful.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +56,12 @@ class PluginEntry:
     def built_in(self) -> bool:
         """Whether tlplat itself brings it."""
         return canonical(self.distribution) == OWN
+
+    @property
+    def to_be_tried(self) -> bool:
+        """Whether it is a third party's, and such are tried first: see :func:`careful`."""
+        official = canonical(self.distribution) in OFFICIAL or self.module.partition(".")[0] == OWN
+        return _careful.get() and not self.built_in and not official
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} ({self.owner})"

@@ -14,6 +14,7 @@ from typing import Any
 import pluggy
 
 from tlplat import __version__, hookspecs
+from tlplat.deprecation import RENAMED_HOOKS, renamed
 from tlplat.errors import PluginError, did_you_mean
 from tlplat.installed import PluginEntry, check_version, discover, taken
 from tlplat.isolate import kept_globals, stdout_to_stderr
@@ -31,11 +32,15 @@ def connect(entry: PluginEntry) -> pluggy.PluginManager:
             changed global state.
     """
     check_version(entry)
+    if entry.to_be_tried:
+        from tlplat.probe import vet
+
+        vet(entry)
     if entry.group in KINDS:
         contracts()  # imports torch first, so that a plugin is not blamed for what torch's import changes
     with guard(entry, "its import"), kept_globals(str(entry)):
         module = EntryPoint(entry.name, entry.module, f"tlplat.{entry.group}").load()
-    manager = pluggy.PluginManager("tlplat")
+    manager = _Manager(entry)
     manager.add_hookspecs(hookspecs)
     try:
         manager.register(module, entry.name)
@@ -50,6 +55,21 @@ def connect(entry: PluginEntry) -> pluggy.PluginManager:
             fix=f"mark {unmarked[0]} with @tlplat.hookimpl",
         )
     return manager
+
+
+class _Manager(pluggy.PluginManager):
+    """pluggy's, which takes an implementation under a hook's old name for one of the hook, with a warning."""
+
+    def __init__(self, entry: PluginEntry) -> None:
+        super().__init__("tlplat")
+        self.entry = entry
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        options = super().parse_hookimpl_opts(plugin, name)
+        if options is not None and name in RENAMED_HOOKS:
+            options["specname"] = RENAMED_HOOKS[name]
+            renamed("hook", name, RENAMED_HOOKS[name], str(self.entry))
+        return options
 
 
 def register(entry: PluginEntry, registry: Registry) -> None:

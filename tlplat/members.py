@@ -88,11 +88,13 @@ def train_members(
     rows: AtHand | None = None,
     warn: Callable[[str], None] = lambda sentence: None,
     advance: Callable[[float], None] = lambda units: None,
+    told: Callable[[Mapping[str, Any]], None] = lambda point: None,
 ) -> Trained:
     """Train each member from the weights that ``model`` has, and leave the combined ones in it.
 
     ``steps`` is shared: each member gets its ``share``. With a ``decision`` only its members are trained, each up to
     its ``stop_at``. Members keep their checkpoints apart, so a killed trial resumes within the member it was in.
+    ``told`` is given each point of a learning curve, with its ``member``.
     """
 
     def one(number: int) -> FitResult:
@@ -114,6 +116,7 @@ def train_members(
             rows=rows,
             warn=warn,
             advance=advance,
+            told=lambda point: told({**point, "member": number}),
         )
 
     ways = options(plan)

@@ -8,8 +8,9 @@ metadata alone (:mod:`tlplat.installed`); loading imports one module at a time, 
 from __future__ import annotations
 
 import functools
+import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlplat.errors import PluginError
@@ -75,17 +76,28 @@ def command(name: str, group: click.Group) -> None:
         manager.hook.tlplat_register_commands(cli=group)
 
 
-def notify(event: dict[str, Any], warn: Warn | None = None) -> None:
-    """Tell every observer, one by one; one that raises is named in a warning and not asked again."""
+def notify(event: Mapping[str, Any], warn: Warn | None = None) -> None:
+    """Tell every observer, one by one, each with a copy of its own.
+
+    One that raises, or changes global state, is named in a warning and not asked again in this process.
+
+    Args:
+        event: JSON values, see :mod:`tlplat.events`.
+    """
+    from tlplat.isolate import kept_globals
     from tlplat.loading import guard
 
+    if not _observers():
+        return
+    text = json.dumps(event, allow_nan=False)
     for entry, manager in list(_observers().items()):
         try:
-            with guard(entry, "tlplat_run_event"):
-                manager.hook.tlplat_run_event(event=dict(event))
+            with guard(entry, "tlplat_run_event"), kept_globals(str(entry), f"in {event['event']}"):
+                manager.hook.tlplat_run_event(event=json.loads(text))
         except PluginError as error:
             del _observers()[entry]
-            (warn or _warn_on_stderr)(f"[TL-PLUGIN-CRASH] observer {error.message}; disabled")
+            code = "TL-PLUGIN-CRASH" if error.code == "TL-PLUGIN-LOAD" else error.code
+            (warn or _warn_on_stderr)(f"[{code}] observer {error.message}; disabled")
 
 
 @functools.cache

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import signal
+import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 
-from tlplat import plugins
-from tlplat.errors import PluginError
+from tlplat import __version__, plugins
+from tlplat.cache import cache_root
+from tlplat.errors import PluginError, ResourceError
 from tlplat.installed import PluginEntry, metadata_fault, missing
 from tlplat.isolate import stdout_to_stderr
 from tlplat.loading import register
+from tlplat.plan import json_hash
 from tlplat.registry import Registry
+from tlplat.storage import write_json
 
 PRELOAD = ["tlplat.domain", "tlplat.edits", "tlplat.strategy", "tlplat.tasks.base"]
 """Imported once, in the server that the probes are forked from: torch takes seconds."""
+LIMIT = 30.0
+"""Seconds that a plugin may take to load before it is used."""
 
 
 def probe_all(name: str | None, timeout: float) -> list[tuple[PluginEntry, PluginError | None]]:
@@ -35,6 +44,38 @@ def probe_all(name: str | None, timeout: float) -> list[tuple[PluginEntry, Plugi
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         return [(e, metadata_fault(e, entries) or _probe(e, timeout, context)) for e in chosen]
+
+
+def vet(entry: PluginEntry) -> None:
+    """Load the plugin in a process of its own, so that a crash or a hang at import cannot take this one with it.
+
+    What loads is noted in the cache, and not tried again until the plugin, tlplat or Python changes.
+
+    Raises:
+        PluginError: what loading it raises, or TL-PLUGIN-LOAD where the process died or took too long.
+    """
+    mark = cache_root() / "probes" / f"{_state(entry)}.json"
+    if mark.exists():
+        return
+    with stdout_to_stderr():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        fault = _probe(entry, LIMIT, context)
+    if fault is not None:
+        raise fault
+    with suppress(ResourceError):  # it is tried again the next time
+        write_json(mark, {"plugin": str(entry)})
+
+
+def _state(entry: PluginEntry) -> str:
+    """Changes with the plugin's version, with the file of its first module, with tlplat and with Python."""
+    with suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(entry.module.partition(":")[0].partition(".")[0])
+        if spec is not None and spec.origin is not None and Path(spec.origin).exists():
+            facts = Path(spec.origin).stat()
+            stamp = [spec.origin, facts.st_mtime_ns, facts.st_size]
+            return json_hash([entry.group, entry.name, entry.module, entry.owner, __version__, sys.version, *stamp], 32)
+    return json_hash([entry.group, entry.name, entry.module, entry.owner, __version__, sys.version], 32)
 
 
 def _probe(

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from tlplat import plugins
 from tlplat.allowance import Allowance, allow
 from tlplat.config import RunConfig, from_toml, to_toml
 from tlplat.crew import Crew
 from tlplat.data.splits import folds
 from tlplat.detail import evidence
 from tlplat.evaluate import Resamples, Scores, Standing, best, judge
+from tlplat.events import RunComplete, RunStart, VerdictReached
 from tlplat.model import SourceModel
 from tlplat.modelio import CALIBRATION, save_model
+from tlplat.observing import Observers
 from tlplat.plan import json_hash
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
@@ -150,22 +151,50 @@ def carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
 
 
 def _carry_out(folder: Path, stage: Stage, report: Reporter) -> Run:
+    """As :func:`carry_out`, in a folder that is held; observers are told how it goes and how it ends."""
+    observers = Observers(folder, stage.context.warn)
+    observers.tell(_start(folder, stage))
+    try:
+        result = _result(folder, stage, report, observers)
+    except BaseException as error:
+        observers.ended(error)
+        raise
+    observers.tell(RunComplete(result))
+    return Run(folder, result)
+
+
+def _start(folder: Path, stage: Stage) -> RunStart:
+    metric = stage.target.task.metrics[0]
+    return RunStart(
+        config=stage.config.model_dump(mode="json"),
+        task=stage.target.title,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        rows={"labelled": len(stage.labelled), "test": len(stage.target.test)},
+        candidates=[candidate.label for candidate in stage.candidates],
+        resumed=(folder / "search.json").exists(),
+    )
+
+
+def _result(folder: Path, stage: Stage, report: Reporter, observers: Observers) -> dict[str, Any]:
+    """What report.json holds in the end."""
     task, test = stage.target.task, stage.target.test
     env, seeds = read_json(folder / "env.json"), seeds_of(stage.config)
     made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
     write_data(folder, stage.labelled, test, made, stage.target.data_card, stage.quality)
-    finalists, searched = _search(folder, stage, seeds, report)
+    finalists, searched = _search(folder, stage, seeds, report, observers)
     verdict = judge([_standing(f) for f in finalists], task.metrics[0].higher_is_better, searched["winner"])
     winner = next(f for f in finalists if f.key == verdict.winner)
     result = document(folder, stage, env, finalists, verdict, searched)
+    observers.tell(VerdictReached(result["verdict"]))
     found = evidence(winner.finals, stage.labelled, test, stage.domain.least_count)
     _publish_model(folder, winner, result, task.calibration(found))
-    result = write_report(folder, result)
-    plugins.notify({"event": "run_complete", "folder": str(folder), "report": result})
-    return Run(folder, result)
+    return write_report(folder, result)
 
 
-def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> tuple[list[Finalist], dict[str, Any]]:
+def _search(
+    folder: Path, stage: Stage, seeds: list[int], report: Reporter, observers: Observers
+) -> tuple[list[Finalist], dict[str, Any]]:
     """Rounds of halving on validation; then, the winner being known, the finalists' final fits and test scores.
 
     Returns the finalists, and what search.json says.
@@ -174,12 +203,12 @@ def _search(folder: Path, stage: Stage, seeds: list[int], report: Reporter) -> t
     higher = metric.higher_is_better
     allowance = _allowance(folder, stage, search_of(stage, folder, seeds))
     with report.task("trials", total=cost(search_of(stage, folder, seeds), allowance)) as advance:
-        search = search_of(stage, folder, seeds, advance)
+        search = search_of(stage, folder, seeds, advance, observers.tell)
 
         def told(sought: Sought) -> None:
             write_json(folder / "search.json", search_record(search, allowance, sought, stage))
 
-        with Crew(folder, search, stage.jobs, stage.context.warn) as crew:
+        with Crew(folder, search, stage.jobs, stage.context.warn, observers) as crew:
             unmet = partial(unmet_on_validation, stage.config.require, metric.name, higher)
             sought = seek(search, crew.run, allowance, unmet, told)
             chosen, share = sought.final.chosen, sought.final.share

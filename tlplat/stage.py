@@ -18,6 +18,7 @@ from tlplat.data.examples import Examples
 from tlplat.data.quality import check_quality
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import Finding, UsageError
+from tlplat.events import Event
 from tlplat.features import FeatureStore
 from tlplat.kept import describe, keep, need_empty
 from tlplat.model import BackboneInfo, SourceModel
@@ -87,10 +88,15 @@ class Stage:
 
 
 def search_of(
-    stage: Stage, folder: Path, seeds: Sequence[int], advance: Callable[[float], None] = lambda units: None
+    stage: Stage,
+    folder: Path,
+    seeds: Sequence[int],
+    advance: Callable[[float], None] = lambda units: None,
+    tell: Callable[[Event], None] = lambda event: None,
 ) -> Search:
     """The search of a run in ``folder``."""
-    return Search(stage.bench, stage.candidates, stage.labelled, stage.target.test, folder / "trials", seeds, advance)
+    trials = folder / "trials"
+    return Search(stage.bench, stage.candidates, stage.labelled, stage.target.test, trials, seeds, advance, tell)
 
 
 def seeds_of(config: RunConfig) -> list[int]:
@@ -98,12 +104,25 @@ def seeds_of(config: RunConfig) -> list[int]:
     return [config.seed + k for k in range(config.seeds)]
 
 
-def load_registry(config: RunConfig) -> Registry:
-    """The plugins that a run needs: its domain, its strategies with the two baselines, all tasks."""
+def load_registry(config: RunConfig, known: Mapping[str, Sequence[str]] | None = None) -> Registry:
+    """The plugins that a run needs: its domain, its strategies with the two baselines, all tasks.
+
+    Args:
+        known: names of ``strategies`` and ``tasks`` that another process of the run has, which are then those that
+            this one takes; None takes what is installed and loads.
+    """
     registry = plugins.load("tlplat.domains", [config.domain])
     names = None if "auto" in config.strategies else list(dict.fromkeys([*config.strategies, *ALWAYS]))
-    plugins.load("tlplat.strategies", names, registry)
-    return plugins.load("tlplat.tasks", None, registry)
+    plugins.load("tlplat.strategies", names if known is None else known["strategies"], registry)
+    return plugins.load("tlplat.tasks", None if known is None else known["tasks"], registry)
+
+
+def loaded_names(registry: Registry) -> dict[str, list[str]]:
+    """``known`` of :func:`load_registry`, for another process of the run."""
+    found = {
+        kind: [name for group, name in registry.plugins.values() if group == kind] for kind in ("strategies", "tasks")
+    }
+    return {kind: list(dict.fromkeys(names)) for kind, names in found.items()}
 
 
 def prepare(
@@ -211,6 +230,10 @@ def _opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) 
     )
     options = _domain_options(domain, config)
     data = DataOptions(**config.data.model_dump())
+    if data.path is not None and not domain.takes_data:
+        raise UsageError(
+            "TL-DATA-DEMO", f"the domain {domain.name} has its demo alone and reads no data", fix="leave out --data"
+        )
     if data.path is not None:
         domain.check(options, data, context)
     dtype = torch.bfloat16 if config.features.dtype == "bfloat16" else torch.float32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -80,6 +80,7 @@ def fit(
     rows: AtHand | None = None,
     warn: Callable[[str], None] = lambda sentence: None,
     advance: Callable[[float], None] = lambda units: None,
+    told: Callable[[Mapping[str, Any]], None] = lambda point: None,
 ) -> FitResult:
     """Train ``model`` in place.
 
@@ -93,6 +94,7 @@ def fit(
         stop_at: end after this many steps of the schedule (an earlier fit's best step); None runs it to its end.
         checkpoint: folder for checkpoints; a valid one there is resumed from.
         rows: what behaviours may look at besides; None lends them the training rows alone.
+        told: is given each point of the learning curve.
 
     Raises:
         NonFiniteError TL-NUM-NONFINITE: loss or gradient is NaN or infinite; nothing non-finite is ever saved.
@@ -100,6 +102,7 @@ def fit(
     """
     loop = _Loop(model, task, train, validation, keep_best, settings, seed, steps, checkpoint, warn)
     loop.stop_at = steps if stop_at is None else stop_at
+    loop.told = told
     loop.rows = rows or AtHand(task, train, seed=seed, batch_size=settings.batch_size)
     with torch.random.fork_rng(devices=[]):
         saved = load_checkpoint(checkpoint, warn) if checkpoint else None
@@ -125,6 +128,7 @@ class _Loop:
     """State of one fit, and one step of it."""
 
     rows: AtHand
+    told: Callable[[Mapping[str, Any]], None]
 
     def __init__(
         self,
@@ -253,6 +257,7 @@ class _Loop:
             if self.keep_best and settled:
                 self._keep(point["validation_loss"])
         self.curve.append(point)
+        self.told(point)
 
     def _keep(self, loss: float) -> None:
         if loss < self.best_loss:

@@ -100,11 +100,13 @@ class Candidate(ABC):
         decision: Decision | None = None,
         checkpoint: Path | None = None,
         advance: Callable[[float], None] = lambda units: None,
+        told: Callable[[Mapping[str, Any]], None] = lambda point: None,
     ) -> Outcome:
         """Fit on ``train`` and predict ``others``.
 
         ``validation`` is scored on the way; ``keep_best`` keeps the weights of its least loss. ``decision`` is what
         the validation of an earlier fit decided: where schedules end, and which members make the model.
+        ``told`` is given each point of a learning curve.
         """
 
 
@@ -242,6 +244,7 @@ class StrategyCandidate(Candidate):
         decision: Decision | None = None,
         checkpoint: Path | None = None,
         advance: Callable[[float], None] = lambda units: None,
+        told: Callable[[Mapping[str, Any]], None] = lambda point: None,
     ) -> Outcome:
         begin = time.monotonic()
         bench, train, others = self._on(bench), self._seen(train), [self._seen(rows) for rows in others]
@@ -265,6 +268,7 @@ class StrategyCandidate(Candidate):
             rows=bench.at_hand(train, seed),
             warn=bench.warn,
             advance=advance,
+            told=told,
         )
         finish_model(model, plan, bench, seed)
         result = trained.result

@@ -6,11 +6,11 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from torch import Tensor
 from tlplat.data import splits
 from tlplat.data.examples import Examples
 from tlplat.data.splits import FOLDS, Fold, partition
+from tlplat.events import Event, TrialComplete, TrialProgress, TrialStart
 from tlplat.members import Decision
 from tlplat.storage import read_json, read_tensors, write_json, write_tensors, write_text
 from tlplat.trial import Bench, Candidate, Outcome, Rows, settle
+
+Stage = Literal["validation", "final"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Trials:
         labelled: training and validation rows. test: looked at by final fits alone.
         folder: ``trials/`` of the run directory. seeds: each sets initialisation, order and folds.
         advance: called with a fit's share after each fit that takes steps.
+        tell: is given an event where a trial begins, where a curve has a new point, and where the trial's result lies.
     """
 
     bench: Bench
@@ -84,6 +88,7 @@ class Trials:
     folder: Path
     seeds: Sequence[int]
     advance: Callable[[float], None] = lambda units: None
+    tell: Callable[[Event], None] = lambda event: None
 
     @cached_property
     def fold_count(self) -> int:
@@ -102,6 +107,8 @@ class Trials:
         folder = self.place(candidate, seed, share)
         if (folder / "metrics.json").exists():
             return Validated(candidate, seed, share, folder, read_json(folder / "metrics.json"))
+        about = self._about(candidate, seed, share, "validation")
+        self.tell(TrialStart(**about))
         made = self.folds(seed)
         outcomes = [self._fit_fold(candidate, seed, share, number, fold, folder) for number, fold in enumerate(made)]
         index = torch.cat([fold.validation for fold in made])
@@ -109,6 +116,8 @@ class Trials:
         predictions = np.concatenate(parts)
         score = self._score(index, predictions)
         self._write(folder, outcomes, index, predictions, score, decision)
+        scores = {self.bench.task.metrics[0].name: _or_none(score)}
+        self.tell(_complete(about, scores, outcomes[0], sum(o.seconds for o in outcomes)))
         return Validated(candidate, seed, share, folder, read_json(folder / "metrics.json"))
 
     def finish(self, validated: Validated, keep: Callable[[Outcome], None] | None = None) -> Final:
@@ -119,6 +128,8 @@ class Trials:
         folder = validated.folder
         record = read_json(folder / "metrics.json")
         if "test" not in record:
+            about = self._about(validated.candidate, validated.seed, validated.share, "final")
+            self.tell(TrialStart(**about))
             outcome = validated.candidate.run(
                 self.benched(validated.share),
                 Rows.all(self.labelled),
@@ -126,10 +137,12 @@ class Trials:
                 validated.seed,
                 decision=_decision(record),
                 checkpoint=folder / "checkpoint" / "final",
+                told=self._progress(folder, "final", None),
             )
             if keep is not None:
                 keep(outcome)
             self._write_final(folder, record, outcome)
+            self.tell(_complete(about, record["test"], outcome, outcome.seconds))
             self._advance(validated.candidate, validated.share)
         return _read_final(validated)
 
@@ -190,6 +203,7 @@ class Trials:
             validation=validation,
             keep_best=self.fold_count == 1,
             checkpoint=folder / "checkpoint" / f"fold-{number}",
+            told=self._progress(folder, "validation", number),
         )
         self._advance(candidate, share)
         return outcome
@@ -211,6 +225,28 @@ class Trials:
     def _advance(self, candidate: Candidate, share: float) -> None:
         if not candidate.free:
             self.advance(share)
+
+    def _about(self, candidate: Candidate, seed: int, share: float, stage: Stage) -> dict[str, Any]:
+        """What events say of a trial."""
+        return {
+            "trial": self._named(self.place(candidate, seed, share)),
+            "stage": stage,
+            "candidate": candidate.label,
+            "strategy": candidate.name,
+            "family": candidate.family,
+            "source": candidate.source.name if candidate.source else None,
+            "hyperparameters": dict(candidate.hyperparameters),
+            "seed": seed,
+            "share": share,
+        }
+
+    def _progress(self, folder: Path, stage: Stage, fold: int | None) -> Callable[[Mapping[str, Any]], None]:
+        named = self._named(folder)
+        return lambda point: self.tell(TrialProgress(named, stage, fold=fold, **point))
+
+    def _named(self, folder: Path) -> str:
+        """A trial's folder below the run directory."""
+        return folder.relative_to(self.folder.parent).as_posix()
 
     def _score(self, index: Tensor, predictions: np.ndarray) -> float:
         targets = self.labelled.targets[index].numpy()
@@ -241,6 +277,19 @@ class Trials:
         }
         write_json(folder / "metrics.json", {"validation": validation, **_costs(outcomes[0])})
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def _complete(
+    about: Mapping[str, Any], metrics: Mapping[str, float | None], outcome: Outcome, seconds: float
+) -> TrialComplete:
+    result = outcome.result
+    return TrialComplete(
+        **about,
+        metrics=dict(metrics),
+        steps=result.steps,
+        trained_parameters=result.trained_parameters,
+        seconds=seconds,
+    )
 
 
 def _read_final(validated: Validated) -> Final:

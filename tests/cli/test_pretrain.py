@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-import varied
 
 from tlplat.cache import cache_root
 from tlplat.config import RunConfig
@@ -14,13 +13,14 @@ from tlplat.modelio import load_source
 from tlplat.progress import Reporter
 from tlplat.runner import run
 from tlplat.stage import load_registry
+from tlplat.testing import varied
 
 
 @pytest.fixture
 def home(site, tmp_path, monkeypatch):
     """The varied domain installed, an empty cache, and a file of source rows and one of target rows."""
     monkeypatch.setenv("TLPLAT_CACHE_DIR", str(tmp_path / "cache"))
-    code = "from varied import *\nfrom varied import tlplat_register_domains"
+    code = "from tlplat.testing.varied import tlplat_register_backbones, tlplat_register_domains"
     site.add("tlplat-varied", code, group="domains", name="varied", module="tlplat_varied")
     varied.write_rows(tmp_path / "old.csv", varied.rows("number", 1000, 1))
     varied.write_rows(tmp_path / "new.csv", varied.rows("number", 200, 5, 0.3))

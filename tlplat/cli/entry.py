@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -12,7 +15,9 @@ from tlplat.cli import signals
 from tlplat.cli.faults import ToldError, explain, is_broken_pipe
 from tlplat.cli.group import PROGRAM, cli
 from tlplat.cli.output import emit_json
+from tlplat.deprecation import RenamedWarning
 from tlplat.errors import TlplatError
+from tlplat.installed import careful
 
 COMPLETE = "_TLPLAT_COMPLETE"
 
@@ -23,13 +28,30 @@ def main(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # any name can be printed in any locale
     as_json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
-    with signals.interruptible():
+    with signals.interruptible(), renamed_on_stderr(), careful():
         try:
             code = _invoke(list(arguments))
             sys.stdout.flush()
             return code
         except BaseException as error:
             return _report(error, as_json)
+
+
+@contextmanager
+def renamed_on_stderr() -> Iterator[None]:
+    """Show warnings of old names, which Python hides by default, as one line each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, RenamedWarning):
+                print(f"tlplat: warning {message}", file=sys.stderr)
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _invoke(arguments: list[str]) -> int:

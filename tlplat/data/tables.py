@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from tlplat.data.lines import text_lines
 from tlplat.errors import DataError, did_you_mean
@@ -110,6 +114,44 @@ def read_table(
             where=str(path),
             fix="check path and rights",
         ) from error
+
+
+def read_numbers(path: Path, columns: int) -> tuple[list[str], Tensor]:
+    """Names (``line 3``) and numbers, float32 (n, columns), of a plain file with ``columns`` numbers a line, no header.
+
+    Raises:
+        DataError TL-DATA-READ: unreadable, empty, or a line that is not so many finite numbers; no value is shown.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_numbers(path, str(path), str(error), columns) from error
+    ids, rows = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(field) for field in line.split(",")]
+        except ValueError:
+            row = []
+        if len(row) != columns or not all(map(math.isfinite, row)):
+            raise _no_numbers(path, f"{path}, line {number}", f"{len(line.split(','))} fields", columns)
+        ids.append(f"line {number}")
+        rows.append(row)
+    if not rows:
+        raise _no_numbers(path, str(path), "no line", columns)
+    return ids, torch.tensor(rows, dtype=torch.float32)
+
+
+def _no_numbers(path: Path, where: str, found: str, columns: int) -> DataError:
+    return DataError(
+        "TL-DATA-READ",
+        f"{path} does not hold lines of {columns} finite numbers",
+        where=where,
+        found=found,
+        expected=f"{columns} finite numbers with commas between them",
+        fix="write a line of numbers for each row, without a header",
+    )
 
 
 def need_column(row: Mapping[str, object], column: str, path: Path, flags: str) -> None:

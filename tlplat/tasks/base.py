@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tlplat.errors import DataError, Finding
 from tlplat.model import TaskInfo
 
 
@@ -70,6 +71,21 @@ class Evidence:
     said: np.ndarray
     rows: int
     least: int = 1
+
+
+def check_whole(targets: Tensor, ids: Sequence[str], bound: int, what: str = "label") -> None:
+    """Refuse (TL-DATA-LABEL-RANGE) whole numbers (n,) outside [0, ``bound``), each named by its row and id."""
+    wrong = torch.nonzero((targets < 0) | (targets >= bound)).flatten().tolist()
+    if wrong:
+        raise DataError(
+            "TL-DATA-LABEL-RANGE",
+            f"{len(wrong)} of {len(targets)} {what}s are outside [0, {bound})",
+            findings=[
+                Finding(f"{what} out of range", f"row {i} ({ids[i]})", str(int(targets[i])), f"[0, {bound})")
+                for i in wrong
+            ],
+            fix=f"number the {what}s 0 to {bound - 1}, or declare more of them",
+        )
 
 
 class Task(ABC):

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tlplat.calibration import Calibration, apply_temperature
-from tlplat.errors import DataError, Finding
+from tlplat.errors import DataError
 from tlplat.hookspecs import hookimpl
 from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
 from tlplat.model import TaskInfo
 from tlplat.ops import fit_softmax_heads
-from tlplat.tasks.base import Evidence, HeadFit, Metric, Task
+from tlplat.tasks.base import Evidence, HeadFit, Metric, Task, check_whole
 from tlplat.tasks.confusions import confusion, reliability, roc_curves
 from tlplat.tasks.linear import DECAYS, dealt_folds
 from tlplat.tasks.netbenefit import decision_curve, observed
@@ -155,18 +155,7 @@ class Classification(Task):
                 f"every label is the ignore_index {IGNORE_INDEX}: there is nothing to learn",
                 fix="give labels for at least some rows",
             )
-        classes = len(self.labels)
-        wrong = torch.nonzero((targets < 0) | (targets >= classes)).flatten().tolist()
-        if wrong:
-            raise DataError(
-                "TL-DATA-LABEL-RANGE",
-                f"{len(wrong)} of {len(targets)} labels are outside [0, {classes})",
-                findings=[
-                    Finding("label out of range", f"row {i} ({ids[i]})", str(int(targets[i])), f"[0, {classes})")
-                    for i in wrong
-                ],
-                fix=f"number the classes 0 to {classes - 1}, or declare more classes",
-            )
+        check_whole(targets, ids, len(self.labels))
 
     def check_labelled(self, targets: Tensor) -> None:
         """At least two rows of every class."""

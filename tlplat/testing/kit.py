@@ -17,7 +17,7 @@ from tlplat.features import apply_in_batches
 from tlplat.modelio import load_model
 from tlplat.registry import Registry
 from tlplat.storage import read_tensors, write_tensors
-from tlplat.testing import toy
+from tlplat.testing import toy, varied
 
 Made = TypeVar("Made")
 SECONDS = 120
@@ -53,11 +53,15 @@ def built_in(group: str) -> list[str]:
 
 
 def kit_registry(group: str | None = None, name: str | None = None) -> Registry:
-    """The toy domain, tlplat's own strategies and tasks, and the plugin ``name`` through its entry point."""
+    """The toy domains, tlplat's own strategies and tasks, and the plugin ``name`` through its entry point."""
     registry = Registry()
-    for kind, classes in (("domains", toy.tlplat_register_domains()), ("backbones", toy.tlplat_register_backbones())):
-        for cls in classes:
-            registry.add(kind, cls, "tlplat-toy 1.0", ("domains", "toy"))
+    for module in (toy, varied):
+        for kind, classes in (
+            ("domains", module.tlplat_register_domains()),
+            ("backbones", module.tlplat_register_backbones()),
+        ):
+            for cls in classes:
+                registry.add(kind, cls, "tlplat-toy 1.0", ("domains", "toy"))
     for kind in ("strategies", "tasks"):
         plugins.load(kind, built_in(kind), registry)
     return plugins.load(group, [name], registry) if group is not None and name is not None else registry

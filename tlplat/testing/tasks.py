@@ -67,7 +67,7 @@ class TaskSuite(Suite):
     @pytest.fixture
     def bench(self, task: Task, targets: Targets, registry: Registry) -> Toybench:
         """80 labelled rows, a source that knows the hidden number's sign, and fits of twelve steps."""
-        return self.once("bench", lambda: _bench(task, targets, registry))
+        return self.once(repr(task.info().options), lambda: _bench(task, targets, registry))
 
     def test_is_what_is_installed(self, task: Task) -> None:
         """`pip install` makes it known by its name."""

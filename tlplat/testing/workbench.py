@@ -59,34 +59,37 @@ class Toybench:
 
 def toybench(
     registry: Registry,
-    source: str = "rings",
+    source: str | None = None,
     labels: int = 40,
     steps: int = 60,
     bare: bool = False,
     settings: FitSettings | None = None,
+    domain: str = "toy",
     **options: Any,
 ) -> Toybench:
-    """A bench on a source of the toy domain.
+    """A bench on a source of a toy domain.
 
     Args:
         registry: holds the toy domain, the strategies and the tasks.
+        source: by default the domain's first.
+        domain: ``toy`` (classes) or ``varied`` (a target of every task).
         steps: of every fit. bare: no unlabelled and no source rows are at hand.
         settings: of the training loop. options: of the toy domain.
     """
     context = DomainContext(registry, cache_root())
-    domain = registry.get("domains", "toy")()
-    chosen = domain.Options(**options)
-    model = domain.source(source, chosen, context)
-    target = domain.target(chosen, DataOptions(), model, context)
+    made = registry.get("domains", domain)()
+    chosen = made.Options(**options)
+    model = made.source(source or made.sources()[0].name, chosen, context)
+    target = made.target(chosen, DataOptions(), model, context)
     store = FeatureStore(TensorCache(context.cache, context.warn), registry)
     labelled = draw_labels(target.pool, labels, 0, target.task)
     bench = Bench(
         target.task,
         registry,
         store,
-        settings or FitSettings(checkpoint_seconds=None),
+        settings or FitSettings(batch_size=max(32, target.task.least_batch), checkpoint_seconds=None),
         lambda rows: steps,
-        unlabeled=None if bare else admit(target.unlabeled, None, labelled, target.test, "toy", 0).inputs,
-        source_rows=None if bare else domain.source_rows(model, chosen, target, context),
+        unlabeled=None if bare else admit(target.unlabeled, None, labelled, target.test, domain, 0).inputs,
+        source_rows=None if bare else made.source_rows(model, chosen, target, context),
     )
     return Toybench(bench, model, target, labelled)

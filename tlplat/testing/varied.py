@@ -1,4 +1,4 @@
-"""The toy's vectors with a target of every task: a domain for tests, with sources pretrained on the same task."""
+"""The toy's vectors with a target of every built-in task: a domain with sources pretrained on the same task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tlplat.tasks.regression import Regression
 from tlplat.tasks.retrieval import Retrieval
 from tlplat.tasks.survival import Survival
 from tlplat.tasks.treatment import Treatment
-from tlplat.testing.toy import DIM, ToyNet
+from tlplat.testing.toy import DIM, ToyNet, ToyTokens
 
 KINDS = ("labels", "number", "cox", "discrete", "forecast", "t_learner", "dr_learner", "retrieval")
 TIMES = (2.0, 5.0, 10.0, 20.0)
@@ -88,6 +88,7 @@ def read_rows(path: Path) -> Examples:
 
 class VariedOptions(DomainOptions):
     predict: Literal[KINDS] = Field("number", description="what is predicted")  # type: ignore[valid-type]
+    backbone: Literal["dense", "tokens"] = Field("dense", description="the network that the source was trained with")
 
 
 class Varied(Domain):
@@ -103,10 +104,10 @@ class Varied(Domain):
         return [SourceInfo("straight", "pretrained here", "CC0-1.0", "none")]
 
     def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
-        kind = options.predict
+        kind, net = options.predict, ToyNet if options.backbone == "dense" else ToyTokens
         return pretrain(
             f"straight-{kind}",
-            Ref("toy_net", {"width": 16}),
+            Ref(net.name, {"width": 16}),
             rows(kind, 1200, 1),
             rows(kind, 200, 2),
             make_task(kind),
@@ -156,4 +157,4 @@ def tlplat_register_domains() -> list[type[Domain]]:
 
 @hookimpl
 def tlplat_register_backbones() -> list[type[Backbone]]:
-    return [ToyNet]
+    return [ToyNet, ToyTokens]
