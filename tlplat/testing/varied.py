@@ -63,7 +63,7 @@ def make_targets(kind: str, x: np.ndarray, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(np.digitize(h, [-1.2, -0.4, 0.4, 1.2]))
     arm = (rng.random(len(x)) < 1 / (1 + np.exp(-x[:, 5]))).astype(np.int64)
     outcome = 20 + 2 * x[:, 6] + 3 * h * arm + noise
-    return Treatment.targets(*map(torch.from_numpy, (x, arm, outcome)), arms=2)
+    return Treatment.targets(torch.from_numpy(x), torch.from_numpy(arm), torch.from_numpy(outcome), arms=2)
 
 
 def rows(kind: str, count: int, seed: int, shift: float = 0.0, prefix: str = "row") -> Examples:
@@ -119,13 +119,14 @@ class Varied(Domain):
         )
 
     def pretrain(self, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        assert data.path is not None
         everything = read_rows(data.path)
         cut = len(everything) * 9 // 10
-        parts = [everything.select(torch.arange(*ends)) for ends in ((0, cut), (cut, len(everything)))]
+        train, held = (everything.select(torch.arange(*ends)) for ends in ((0, cut), (cut, len(everything))))
         card = {"license": "CC0-1.0", "citation": "none"}
         task = make_task("number")
         base = Ref("toy_net", {"width": 16})
-        return pretrain(data.path.stem, base, *parts, task, {"dim": DIM}, card, context, steps=200, batch_size=64)
+        return pretrain(data.path.stem, base, train, held, task, {"dim": DIM}, card, context, steps=200, batch_size=64)
 
     def target(self, options: Any, data: Any, source: SourceModel, context: DomainContext) -> TargetTask:
         kind = options.predict
