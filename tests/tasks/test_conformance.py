@@ -1,5 +1,7 @@
 """The kit's suite for tasks, over the built-in ones."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -50,6 +52,10 @@ class TestForecasting(BuiltIn):
 
 
 class TestSurvival(BuiltIn):
+    expected_failures: ClassVar[dict[str, str]] = {
+        "test_metrics_weigh_rows": "integrated_brier weighs rows against one estimate of the censoring, that of all rows"
+    }
+
     @pytest.fixture(params=["cox", "discrete"])
     def task(self, request):
         return Survival((2.0, 5.0, 10.0, 20.0), method=request.param)
@@ -67,6 +73,11 @@ class TestSurvival(BuiltIn):
 
 
 class TestRetrieval(BuiltIn):
+    expected_failures: ClassVar[dict[str, str]] = {
+        "test_metrics_weigh_rows": "a row that stands there twice finds its copy",
+        "test_targets_are_checked": "any whole number names a group",
+    }
+
     @pytest.fixture
     def task(self):
         return Retrieval(6)

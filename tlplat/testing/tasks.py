@@ -250,7 +250,7 @@ def domain_of(task: Task, targets: Targets) -> type[toy.Toy]:
             return dataclasses.replace(plain, task=task, pool=pool, test=test, unlabeled=pool.inputs)
 
         def baselines(self, target: TargetTask) -> Sequence[Baseline]:
-            return super().baselines(target) if task.info().labels else ()
+            return super().baselines(target) if "probabilities" in task.info().offers else ()
 
     return Problem
 
