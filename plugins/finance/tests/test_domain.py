@@ -103,6 +103,26 @@ def test_a_damaged_parquet_file(tmp_path, context):
         FinanceDomain().check(FinanceOptions(), DataOptions(path=path, target="y"), context)
 
 
+@pytest.mark.network
+@pytest.mark.slow
+def test_the_volatility_demo_through_the_command_line(tmp_path):
+    """US stocks help European indices at once: better than HAR with 40 labels, untouched."""
+    outcome = tlplat(
+        *("run", "--domain", "finance", "--task", "volatility", "--strategy", "full_ft", "--seeds", "1"),
+        *("--jobs", "1", "--threads", "1", "--out", "run", "--json"),
+        cwd=tmp_path,
+    )
+    assert outcome.code == 0, outcome.err
+    report = outcome.document
+    means = {c["strategy"]: c["mean"] for c in report["candidates"]}
+    assert (report["metric"]["name"], report["metric"]["higher_is_better"]) == ("crps", False)
+    assert means["zero_shot"] < means["har"] < means["last_value"]
+    assert means["garch"] < means["climatology"]
+    assert not report["verdict"]["negative_transfer"]
+    accuracy = report["details"][report["verdict"]["winner"]]["tables"][1]
+    assert dict(zip(accuracy["columns"], accuracy["rows"][0], strict=True))["R²"] > 0.25
+
+
 @pytest.mark.slow
 def test_the_credit_demo_through_the_command_line(tmp_path):
     outcome = tlplat(

@@ -36,8 +36,11 @@ def test_the_bayes_cut_is_cheapest_for_true_probabilities():
 def test_the_report_says_what_all_alike_would_cost():
     bad, risk = np.arange(10) < 3, np.linspace(0.9, 0.1, 10)
     found = closer_look(bad, risk, 5, "bad")
-    rows = dict(found["tables"][0]["rows"])
-    assert rows["cost of treating all alike"] == pytest.approx(0.7)
-    assert rows["share that is bad"] == pytest.approx(0.3)
-    assert rows["KS"] == 1.0
+    (table,) = found["tables"]
+    (values,) = table["rows"]
+    row = dict(zip(table["columns"], values, strict=True))
+    assert row["all alike"] == pytest.approx(0.7)
+    assert row["bad"] == pytest.approx(0.3)
+    assert row["KS"] == 1.0
+    assert row["bad if accepted"] == 0.0
     assert max(y for _, y in found["charts"][1]["series"][0]["points"]) == pytest.approx(1.0)

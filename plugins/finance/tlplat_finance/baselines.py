@@ -84,7 +84,7 @@ class RandomForest(_Trees):
     def make(self, seed: int, rows: int) -> Any:
         from sklearn.ensemble import RandomForestClassifier
 
-        return RandomForestClassifier(200, min_samples_leaf=2, random_state=seed, n_jobs=1)
+        return RandomForestClassifier(200, min_samples_leaf=3, random_state=seed, n_jobs=1)
 
 
 class Boosting(_Trees):

@@ -41,17 +41,16 @@ def closer_look(bad: np.ndarray, risk: np.ndarray, ratio: float, label: str) -> 
     order = np.linspace(0, 1, CURVE_POINTS)
     costs = [[float(c), expected_cost(bad, risk, float(c), ratio)] for c in order]
     shares = [[float(c), float((risk[bad] < c).mean() - (risk[~bad] < c).mean())] for c in order]
-    rows = [
-        ["KS", ks(bad, risk)],
-        ["Brier score", float(((risk - bad) ** 2).mean())],
-        ["mean predicted risk", float(risk.mean())],
-        [f"share that is {label}", float(bad.mean())],
-        ["cut-off", cut],
-        ["share refused", float(refused.mean())],
-        [f"{label} among those accepted", float(bad[~refused].mean()) if (~refused).any() else None],
-        ["expected cost a row", cost],
-        ["cost of treating all alike", without],
-    ]
+    measures = {
+        "KS": ks(bad, risk),
+        "Brier score": float(((risk - bad) ** 2).mean()),
+        "mean risk": float(risk.mean()),
+        label: float(bad.mean()),
+        "refused": float(refused.mean()),
+        f"{label} if accepted": float(bad[~refused].mean()) if (~refused).any() else None,
+        "cost a row": cost,
+        "all alike": without,
+    }
     return {
         "charts": [
             {
@@ -75,10 +74,11 @@ def closer_look(bad: np.ndarray, risk: np.ndarray, ratio: float, label: str) -> 
         "tables": [
             {
                 "title": "Credit decisions",
-                "columns": ["measure", "value"],
-                "rows": rows,
-                "caption": f"Costs at the cut-off {cut:.2f}: a {label} row accepted {ratio:g} (--cost-ratio), another "
-                "refused 1. Treating all alike accepts or refuses every row, whichever is cheaper.",
+                "columns": list(measures),
+                "rows": [list(measures.values())],
+                "caption": f"A row is refused from a predicted risk of {cut:.2f} on. Accepting a {label} row costs "
+                f"{ratio:g} (--cost-ratio), refusing another one 1; all alike: accept or refuse every row, whichever "
+                f"is cheaper. {label}: the share that is.",
             }
         ],
     }
