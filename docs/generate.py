@@ -190,6 +190,17 @@ def ops() -> Iterator[str]:
         yield f"```text\n{inspect.cleandoc(item.__doc__ or '')}\n```\n"
 
 
+def keras_layers() -> Iterator[str]:
+    """The allow-list of layers, with the options that are read."""
+    from tlplat.kerasio.layers import KINDS
+
+    yield "| layer | options that are read |"
+    yield "|---|---|"
+    yield "| `InputLayer` | `batch_shape` |"
+    for name, kind in KINDS.items():
+        yield f"| `{name}` | {', '.join(f'`{option}`' for option in kind.options) or 'none'} |"
+
+
 def hook_of_kind() -> Iterator[str]:
     """Entry-point groups."""
     from tlplat.installed import GROUPS
@@ -263,6 +274,7 @@ PARTS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
     "template-task": (partial(template_code, "task"), "tlplat"),
     "template-task-tests": (partial(template_tests, "task"), "tlplat"),
     "errors": (error_codes, "tlplat"),
+    "keras-layers": (keras_layers, "tlplat"),
     "ops": (ops, "tlplat"),
     "genomics-options": (partial(domain_options, "tlplat_genomics", "GenomicsOptions"), "tlplat_genomics"),
     "genomics-assets": (partial(domain_assets, "tlplat_genomics"), "tlplat_genomics"),

@@ -59,6 +59,7 @@ LAYERS = [
     {"crew", "worker"},
     {"detail", "summary", "report"},
     {"runner", "explanation"},
+    {"kerasio"},
     {"arrays", "exporting"},
     {"testing"},
     {"cli", "__main__", "api", "estimators", "serving"},

@@ -14,7 +14,7 @@ from torch import nn
 
 from tlplat import plugins
 from tlplat.arrays.backbone import Factory, as_source, refilled, registered
-from tlplat.arrays.rows import keep, read, rows_of
+from tlplat.arrays.rows import fitting, keep, read, rows_of
 from tlplat.cache import cache_root
 from tlplat.config import RunConfig, keys
 from tlplat.data.examples import TensorInputs
@@ -57,12 +57,13 @@ def transfer(
         domain: as after ``--domain``; ``arrays`` for rows and modules in memory.
         data: a path; with ``arrays`` also ``(x, y)`` or ``(x, y, groups)``: rows (n, ...) of numbers, and for each a
             class name, an integer class or a number to predict. None runs the domain's demo.
-        source: as after ``--source``; with ``arrays`` also a pretrained module (rows -> features or outputs).
+        source: as after ``--source``; with ``arrays`` a Keras model (``.keras``, ``.h5``), or a pretrained module
+            (rows -> features or outputs).
         factory: builds that module with fresh weights. Needed where a layer cannot draw its weights anew by
             ``reset_parameters``, and to load the model again.
         head: name of the module's own output layer, which is replaced; None keeps all layers as the extractor.
-        source_labels: class names of that layer's outputs, in order. Where they are the target's, the layer is a start
-            for strategies, and ``zero_shot`` says what the module does without adapting.
+        source_labels: class names of the source's own outputs, in order. Where they are the target's, its output
+            layer is a start for strategies, and ``zero_shot`` says what the module does without adapting.
         progress: show bars on stderr.
         settings: the flags of ``tlplat run`` with ``_`` for ``-`` (``labels=40``, ``strategy="full_ft,lora"``,
             ``budget="10m"``, ``out="my-run"``), the domain's own options, and tables as mappings
@@ -79,6 +80,7 @@ def transfer(
         flags["data.path"] = os.fspath(data)
     if source is not None and not isinstance(source, nn.Module):
         flags["source"] = os.fspath(source)
+        flags |= {"options.source_labels": list(source_labels)} if source_labels else {}
     registry = plugins.load("domains", [domain])
     config, origins = resolve(flags, domain=registry.get("domains", domain))
     registry = load_registry(config)
@@ -144,7 +146,8 @@ class Model:
         """Write the model as one file for others to run: ``tlplat export`` as a call.
 
         Args:
-            path: its ending chooses the format, ``.onnx``, ``.pt2`` (torch.export) or ``.safetensors``.
+            path: its ending chooses the format, ``.onnx``, ``.pt2`` (torch.export), ``.safetensors``,
+                ``.keras`` or ``.h5``.
             data: rows to check it on, as :meth:`predict` takes them; default: the run's test rows.
             form: the format, where the ending does not say it.
 
@@ -166,16 +169,8 @@ class Model:
             context = DomainContext(self.registry, cache_root(), threads=torch.get_num_threads())
             return domain.encode(Path(data), self.loaded.preprocess, context)
         _only_arrays(self.loaded.manifest["domain"], "rows in memory")
-        rows = rows_of(data)
-        shape = tuple(self.loaded.preprocess["shape"])
-        if tuple(rows.x.shape[1:]) != shape:
-            raise UsageError(
-                "TL-USAGE",
-                f"rows of shape {tuple(rows.x.shape[1:])} were given, and the model takes {shape}",
-                fix="give rows of the shape that the model was trained on",
-            )
-        dtype = getattr(torch, self.loaded.preprocess["dtype"])
-        return [f"row {i}" for i in range(len(rows))], TensorInputs(rows.x.to(dtype))
+        rows = fitting(rows_of(data), {**self.loaded.preprocess, "cast": True}, "the arrays")
+        return [f"row {i}" for i in range(len(rows))], TensorInputs(rows.x)
 
 
 def load_model(path: str | os.PathLike[str], factory: Factory | None = None) -> Model:

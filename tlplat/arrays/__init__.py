@@ -6,6 +6,7 @@ from tlplat.arrays.backbone import ModuleBackbone
 from tlplat.arrays.domain import Arrays
 from tlplat.domain import Domain
 from tlplat.hookspecs import hookimpl
+from tlplat.kerasio.backbone import KerasBackbone
 from tlplat.model import Backbone
 
 
@@ -16,4 +17,4 @@ def tlplat_register_domains() -> list[type[Domain]]:
 
 @hookimpl
 def tlplat_register_backbones() -> list[type[Backbone]]:
-    return [ModuleBackbone]
+    return [ModuleBackbone, KerasBackbone]

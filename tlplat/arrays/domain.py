@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from tlplat.arrays.baselines import baselines_for
-from tlplat.arrays.rows import Rows, read
+from tlplat.arrays.rows import Rows, fitting, read
 from tlplat.data.examples import Examples, Inputs, TensorInputs
 from tlplat.data.splits import partition
 from tlplat.domain import (
@@ -25,6 +25,8 @@ from tlplat.domain import (
     TargetTask,
 )
 from tlplat.errors import DataError, ModelError, UsageError
+from tlplat.kerasio.opening import is_keras
+from tlplat.kerasio.source import load_source
 from tlplat.model import SourceModel
 from tlplat.pieces import Columns
 from tlplat.tasks.base import Task
@@ -38,28 +40,43 @@ class ArrayOptions(DomainOptions):
     task: Literal["auto", "classification", "regression"] = Field(
         "auto", description="auto: regression where y holds floating-point numbers"
     )
+    source_labels: tuple[str, ...] = Field(
+        (), description="class names of a Keras source's outputs, in order; else they are numbered from 0"
+    )
     test_share: float = Field(0.25, gt=0, lt=1, description="share of the rows set apart, looked at once at the end")
 
 
 class Arrays(Domain):
-    """Rows of numbers of one shape; the source is a module handed in from Python, or a folder of tlplat's."""
+    """Rows of numbers of one shape; the source is a Keras file, a module from Python, or a folder of tlplat's."""
 
     name: ClassVar[str] = "arrays"
-    summary: ClassVar[str] = "rows of numbers (.npz, .safetensors) and any torch module, from Python"
+    summary: ClassVar[str] = "rows of numbers (.npz, .safetensors), for a Keras model or any torch module from Python"
     Options = ArrayOptions
 
     def sources(self) -> Sequence[SourceInfo]:
-        return [SourceInfo(OWN, "a model of yours: a torch module from Python, or --source FOLDER", "yours", "none")]
+        return [
+            SourceInfo(
+                OWN,
+                "a model of yours: --source FILE.keras|FILE.h5|FOLDER, or a torch module from Python",
+                "yours",
+                "none",
+            )
+        ]
 
     def source(self, name: str, options: ArrayOptions, context: DomainContext) -> SourceModel:
         if name == OWN:
             raise UsageError(
                 "TL-SOURCE-NONE",
                 "the domain arrays has no source model of its own",
-                fix="hand a torch module to tlplat.transfer(...) in Python, or name a source folder with --source",
+                fix="name a Keras model or a source folder with --source, or hand a module to tlplat.transfer(...)",
             )
+        path = Path(name)
+        if is_keras(path):
+            return load_source(path, options.source_labels)
         raise ModelError(
-            "TL-MODEL-UNKNOWN", f"no source model {name!r}", fix="name a folder that `tlplat pretrain` wrote"
+            "TL-MODEL-UNKNOWN",
+            f"no source model {name!r}",
+            fix="name a Keras model (.keras, .h5) or a folder that `tlplat pretrain` wrote",
         )
 
     def target(
@@ -67,8 +84,7 @@ class Arrays(Domain):
     ) -> TargetTask:
         if data.path is None:
             raise UsageError("TL-USAGE", "the domain arrays has no demo", fix="give your rows: --data FILE.npz")
-        rows = read(data.path)
-        self._fits(rows, source.preprocess, data.path)
+        rows = fitting(read(data.path), source.preprocess, data.path.name)
         task, targets = _task(rows, options, data.path, source)
         ids = [f"row {i}" for i in range(len(rows))]
         examples = Examples(TensorInputs(rows.x), targets, ids, rows.groups, rows.groups)
@@ -97,29 +113,17 @@ class Arrays(Domain):
         return baselines_for(target.task)
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
-        rows = read(path)
-        self._fits(rows, preprocess, path)
+        rows = fitting(read(path), preprocess, path.name)
         return [f"row {i}" for i in range(len(rows))], TensorInputs(rows.x)
 
     def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
         """Each number a column, where a row is one list of floating-point numbers; else nothing is known."""
         shape = tuple(preprocess["shape"])
-        if len(shape) != 1 or not getattr(torch, preprocess["dtype"]).is_floating_point:
+        if len(shape) != 1 or "below" in preprocess or not getattr(torch, preprocess["dtype"]).is_floating_point:
             return None
         return Columns(
             [f"column {i}" for i in range(shape[0])], torch.arange(shape[0]), torch.zeros(shape[0]), "a row of zeros"
         )
-
-    @staticmethod
-    def _fits(rows: Rows, preprocess: Mapping[str, Any], path: Path) -> None:
-        shape, dtype = list(rows.x.shape[1:]), str(rows.x.dtype).removeprefix("torch.")
-        if shape != preprocess["shape"] or dtype != preprocess["dtype"]:
-            raise DataError(
-                "TL-DATA-COLUMN",
-                f"{path.name} holds rows of shape {tuple(shape)} {dtype}",
-                expected=f"{tuple(preprocess['shape'])} {preprocess['dtype']}, what the model takes",
-                fix="give rows of the shape and type that the model was trained on",
-            )
 
 
 def _task(rows: Rows, options: ArrayOptions, path: Path, source: SourceModel) -> tuple[Task, torch.Tensor]:

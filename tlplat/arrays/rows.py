@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,36 @@ def read(path: Path) -> Rows:
         )
     rows = rows_of(found["x"], found.get("y"), found.get("groups"), str(path))
     return Rows(rows.x, rows.y, rows.groups, classes or rows.classes)
+
+
+def fitting(rows: Rows, preprocess: Mapping[str, Any], where: str) -> Rows:
+    """The rows as a model takes them: of its shape (None: any size) and type; a Keras model's are cast to it.
+
+    Raises:
+        DataError TL-DATA-COLUMN: another shape or type. TL-DATA-RANGE: an index that an embedding has no entry for.
+    """
+    shape, dtype = tuple(rows.x.shape[1:]), str(rows.x.dtype).removeprefix("torch.")
+    wanted = preprocess["shape"]
+    cast = bool(preprocess.get("cast"))
+    same = len(wanted) == len(shape) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
+    if not same or (dtype != preprocess["dtype"] and not cast):
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{where} holds rows of shape {shape} {dtype}",
+            expected=f"{tuple(wanted)} {preprocess['dtype']}, what the model takes",
+            fix="give rows of the shape and type that the model was trained on",
+        )
+    below = preprocess.get("below")
+    if below is not None and (bool((rows.x < 0).any()) or bool((rows.x >= below).any())):
+        outside = ((rows.x < 0) | (rows.x >= below)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        raise DataError(
+            "TL-DATA-RANGE",
+            f"{where}: {len(outside)} rows hold numbers that the model's embedding has no entry for",
+            where=f"row {outside[0]}",
+            expected=f"0 to {below - 1}",
+            fix="number the tokens as the model was trained, unknown ones as it numbered them",
+        )
+    return dataclasses.replace(rows, x=rows.x.to(getattr(torch, preprocess["dtype"])))
 
 
 def keep(rows: Rows, cache: Path) -> Path:

@@ -9,12 +9,13 @@ import click
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.output import emit_json, json_option
 
-FORMATS = ("safetensors", "onnx", "torch-export")
+FORMATS = ("safetensors", "onnx", "torch-export", "keras")
 EPILOG = """\b
 Examples:
   tlplat export my-run --format onnx -o model.onnx
   tlplat export my-run/model --format torch-export -o model.pt2 --data new.fasta
   tlplat export my-run --format safetensors -o weights.safetensors --json
+  tlplat export my-run --format keras -o fine_tuned_model.h5
 """
 
 
@@ -30,8 +31,9 @@ def command(run: Path, form: str, output: Path, data: Path | None, as_json: bool
     """Write the model of RUN as one file that others can run.
 
     It takes rows as the model does, after preprocessing, and gives the head's outputs: logits for classification, whose
-    softmax are the probabilities. Labels and preprocessing are in its metadata. What it says of real rows is compared
-    with what the model says before the file appears.
+    softmax are the probabilities. Labels and preprocessing are in its metadata. A Keras model, of a source that was
+    one, gives the probabilities themselves, and holds no labels. What it says of real rows is compared with what the
+    model says before the file appears.
     """
     from tlplat.cli.progress import TerminalReporter
     from tlplat.exporting import export

@@ -34,7 +34,7 @@ class Format:
     Attributes:
         suffixes: of the file; the first is the default. summary: for the help.
         write: puts the file there and returns what runs it: input tensors to outputs, read back from the file.
-        extra: of tlplat that brings what it needs.
+        extra: of tlplat that brings what it needs. decodes: it gives predictions, not the head's outputs.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Format:
     summary: str
     write: Callable[[Ready, Path], Run]
     extra: str = ""
+    decodes: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,14 @@ def _onnx(ready: Ready, path: Path) -> Run:
     return run
 
 
+def _keras(ready: Ready, path: Path) -> Run:
+    """A Keras model, for sources that were one: its own layers and a new output layer."""
+    from tlplat.kerasio.export import export_keras
+
+    predict = export_keras(ready.loaded, path)
+    return lambda rows: torch.from_numpy(predict(rows[0].numpy()))
+
+
 FORMATS: Mapping[str, Format] = {
     f.name: f
     for f in (
@@ -127,6 +136,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         Format("onnx", (".onnx",), "runs in onnxruntime and many others", _onnx, "onnx"),
         Format("torch-export", (".pt2",), "a torch.export program: runs where torch is", _torch_export),
+        Format("keras", (".keras", ".h5"), "a Keras model, of a source that was one", _keras, "keras", decodes=True),
     )
 }
 
@@ -159,7 +169,7 @@ def export(ready: Ready, form: str, path: Path) -> Exported:
                 f"the model cannot be written as {form}: {_root(error)}",
                 fix="choose another format (`tlplat export --help`), or a strategy that leaves the structure plain",
             ) from error
-        difference = _difference(run, ready)
+        difference = _difference(run, ready, made.decodes)
         os.replace(place / path.name, path)
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -174,13 +184,16 @@ def _root(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _difference(run: Run, ready: Ready) -> float:
+def _difference(run: Run, ready: Ready, decodes: bool) -> float:
     """The largest difference over all rows at once and over each of the first few alone."""
-    worst = 0.0
+    worst, outputs = 0.0, ready.outputs
+    if decodes:
+        decoded = torch.from_numpy(ready.loaded.task.decode(outputs))
+        outputs = decoded[:, None] if decoded.ndim == 1 else decoded
     for part in (slice(None), *(slice(i, i + 1) for i in range(min(2, len(ready.outputs))))):
         with torch.no_grad():
             found = run(tuple(t[part] for t in ready.rows))
-        wanted = ready.outputs[part]
+        wanted = outputs[part]
         if found.shape != wanted.shape:
             raise _differs(f"shape {tuple(found.shape)} where the model gives {tuple(wanted.shape)}")
         off = (found.double() - wanted.double()).abs() / wanted.double().abs().clamp_min(1)

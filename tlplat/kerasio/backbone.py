@@ -134,15 +134,13 @@ class KerasBackbone(Backbone):
     def block_dims(self) -> tuple[int, ...]:
         return self._dims
 
-    def tensor_names(self) -> dict[str, list[str]]:
-        """For each layer with weights the names of its tensors in ``state_dict``, in Keras's order."""
-        found = {}
-        for block, module in self.blocks.items():
-            for name in getattr(module, "names", ()):
-                layer = next(x for x in self.layers if x.name == name)
-                below = f"blocks.{block}.parts.{plain_name(name)}."
-                found[name] = [below + w.tensor for w in KINDS[layer.kind].weights(layer.options)]
-        return found
+    def places(self) -> dict[str, str]:
+        """For each layer what its tensors' names in ``state_dict`` begin with."""
+        return {
+            name: f"blocks.{block}.parts.{plain_name(name)}."
+            for block, module in self.blocks.items()
+            for name in getattr(module, "names", ())
+        }
 
     def _draw(self) -> None:
         """Keras's defaults: Glorot's uniform kernels, zeros as biases, small uniform embeddings."""

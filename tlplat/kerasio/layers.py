@@ -94,9 +94,7 @@ def _depthwise(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
 def _separable(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
     parts: Any = _depthwise({**o, "use_bias": False, "activation": "linear"}, inputs)
     point = nn.Conv2d(inputs[0].shape[1] * o["depth_multiplier"], o["filters"], 1, bias=o["use_bias"])
-    return _chain(
-        *parts.named_children(), ("pointwise", point), ("activation", m.activation(o["activation"]))
-    )
+    return _chain(*parts.named_children(), ("pointwise", point), ("activation", m.activation(o["activation"])))
 
 
 def _batch_norm(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
@@ -259,7 +257,11 @@ _DEPTH = {
     **_ENDS,
 }
 _GLOBAL = {**_LAST, "keepdims": (opt.flag, False)}
-_SLOPES = {"max_value": (opt.maybe(opt.number), None), "negative_slope": (opt.number, 0.0), "threshold": (opt.number, 0.0)}
+_SLOPES = {
+    "max_value": (opt.maybe(opt.number), None),
+    "negative_slope": (opt.number, 0.0),
+    "threshold": (opt.number, 0.0),
+}
 
 KINDS: dict[str, Kind] = {
     "Activation": Kind(
@@ -312,7 +314,8 @@ KINDS: dict[str, Kind] = {
     "Multiply": Kind({}, _merge("Multiply"), merges=True),
     "ReLU": Kind(_SLOPES, _relu),
     "Rescaling": Kind(
-        {"scale": (opt.numbers, REQUIRED), "offset": (opt.numbers, 0.0)}, _plain(lambda o: m.Rescale(o["scale"], o["offset"]))
+        {"scale": (opt.numbers, REQUIRED), "offset": (opt.numbers, 0.0)},
+        _plain(lambda o: m.Rescale(o["scale"], o["offset"])),
     ),
     "Reshape": Kind({"target_shape": (opt.shape, REQUIRED)}, _plain(lambda o: m.Reshape(o["target_shape"]))),
     "SeparableConv2D": Kind(
@@ -328,7 +331,9 @@ KINDS: dict[str, Kind] = {
     "SpatialDropout1D": Kind({"rate": (opt.number, REQUIRED)}, _plain(lambda o: nn.Dropout1d(o["rate"]))),
     "SpatialDropout2D": Kind({"rate": (opt.number, REQUIRED), **_LAST}, _plain(lambda o: nn.Dropout2d(o["rate"]))),
     "Subtract": Kind({}, _merge("Subtract"), merges=True),
-    "ZeroPadding1D": Kind({"padding": (opt.margins(1), [[1, 1]]), **_LAST}, _pad(1)),
+    "ZeroPadding1D": Kind(
+        {"padding": (opt.margins(1), [[1, 1]]), **_LAST}, _pad(1), exported=lambda o: {**o, "padding": o["padding"][0]}
+    ),
     "ZeroPadding2D": Kind({"padding": (opt.margins(2), [[1, 1], [1, 1]]), **_LAST}, _pad(2)),
 }
 """The allow-list."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,8 @@ class SameAverage(nn.Module):
     def __init__(self, kernel: Sequence[int], stride: Sequence[int]) -> None:
         super().__init__()
         self.pad = SamePad(kernel, stride, [1] * len(kernel))
-        self.pool = (nn.AvgPool1d, nn.AvgPool2d)[len(kernel) - 1](tuple(kernel), tuple(stride))
+        average: Any = (nn.AvgPool1d, nn.AvgPool2d)[len(kernel) - 1]
+        self.pool = average(tuple(kernel), tuple(stride))
 
     def forward(self, x: Tensor) -> Tensor:
         inside = self.pool(self.pad(torch.ones_like(x[:1, :1])))

@@ -85,8 +85,8 @@ def opened(path: Path) -> Iterator[Opened]:
         raise _too_big(path, f"{path.name} has {size} bytes", f"at most {MOST_BYTES}")
     if head == HDF5:
         with _hdf5(path, path, size) as file:
-            text = text_attribute(file, "model_config", MOST_JSON, path)
-            yield Opened(path, _json(text, path, "model_config"), f"{path} > model_config", file, legacy=True)
+            said = text_attribute(file, "model_config", MOST_JSON, path)
+            yield Opened(path, _json(said, path, "model_config"), f"{path} > model_config", file, legacy=True)
     elif head.startswith(ZIP):
         text, weights = _members(path, size)
         config = _json(text, path, CONFIG)
@@ -106,9 +106,9 @@ def _hdf5(path: Path, content: Path | IO[bytes], size: int) -> Iterator[Any]:
     with file:
         try:
             check_objects(file, size, path)
+            yield file
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise corrupt(path, f"its HDF5 objects cannot be read ({type(error).__name__})") from error
-        yield file
 
 
 def _members(path: Path, size: int) -> tuple[bytes, bytes]:

@@ -153,10 +153,10 @@ def read(config: Mapping[str, Any], known: Mapping[str, tuple[Check, Any]]) -> O
     Raises:
         WrongOptionError: the option, as its text; a value that is not read, or an option that is not known.
     """
-    for name in config:
-        if name not in known and name not in NEUTRAL and not name.endswith(NEUTRAL_ENDS):
-            if config[name] is not None and config[name] is not False:
-                raise WrongOptionError(name)
+    for name, value in config.items():
+        neutral = name in known or name in NEUTRAL or name.endswith(NEUTRAL_ENDS)
+        if not neutral and value is not None and value is not False:
+            raise WrongOptionError(name)
     found = {}
     for name, (check, default) in known.items():
         try:

@@ -93,13 +93,13 @@ def _weights(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """Tensors of the backbone, and of the head; shapes are compared before anything is read."""
     stored = arrays(file, graph.stored)
-    state = {name: torch.zeros(t.shape, dtype=t.dtype) if not t.is_floating_point() else t
-             for name, t in backbone.state_dict().items()}  # fmt: skip
-    names, wrong = backbone.tensor_names(), []
+    state = dict(backbone.state_dict())
+    places, wrong = backbone.places(), []
     for layer in backbone.layers:
         weights, found = KINDS[layer.kind].weights(layer.options), stored[layer.name]
         _count(file, layer, len(weights), len(found))
-        for weight, tensor, array in zip(weights, names[layer.name], found, strict=True):
+        for weight, array in zip(weights, found, strict=True):
+            tensor = places[layer.name] + weight.tensor
             wanted = weight.save(_empty(state[tensor].shape)).shape
             if tuple(array.shape) != wanted:
                 wrong.append(Finding("another shape", f"{layer.name} > {array.name}", str(array.shape), str(wanted)))
@@ -107,11 +107,12 @@ def _weights(
             state[tensor] = torch.from_numpy(np.ascontiguousarray(weight.load(_read(array)), dtype=np.float32))
     own = None
     if head is not None:
-        found, wanted = stored[head.name], [(backbone.feature_dim, head.options["units"]), (head.options["units"],)]
+        found, units = stored[head.name], head.options["units"]
+        shapes = [(backbone.feature_dim, units), (units,)]
         _count(file, head, 1 + head.options["use_bias"], len(found))
         wrong += [
             Finding("another shape", f"{head.name} > {a.name}", str(a.shape), str(w))
-            for a, w in zip(found, wanted, strict=False)
+            for a, w in zip(found, shapes, strict=False)
             if tuple(a.shape) != w
         ]
         if not wrong:
@@ -125,8 +126,8 @@ def _weights(
             fix="save the model again with model.save('model.keras')",
         )
     for name, t in state.items():
-        if t.is_meta:  # a scale or shift that Keras was told to leave out
-            state[name] = torch.ones(t.shape) if name.endswith("weight") else torch.zeros(t.shape)
+        if t.is_meta:  # a scale or shift that Keras was told to leave out, or torch's count of batches
+            state[name] = (torch.ones if name.endswith("weight") else torch.zeros)(t.shape, dtype=t.dtype)
     return state, own
 
 
@@ -184,5 +185,3 @@ def _read(array: Any) -> np.ndarray:
 def _empty(shape: Sequence[int]) -> np.ndarray:
     """An array of the shape that takes no memory."""
     return np.broadcast_to(np.float32(0), tuple(shape))
-
-
