@@ -90,7 +90,7 @@ def test_the_model_needs_its_factory(adapted) -> None:
     assert caught.value.code == "TL-MODEL-FACTORY"
     with pytest.raises(ModelError, match="another structure"):
         tlplat.load_model(adapted.folder / "model", factory=lambda: nn.Linear(6, 2))
-    with pytest.raises(UsageError, match="shape"):
+    with pytest.raises(DataError, match="shape"):
         tlplat.load_model(adapted.folder, factory=net).predict(np.zeros((2, 5)))
 
 

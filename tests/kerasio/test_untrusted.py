@@ -195,9 +195,9 @@ def bomb(file: Any) -> None:
 @pytest.mark.parametrize("make", [h5, archive], ids=["h5", "keras"])
 def test_a_data_set_that_declares_more_than_is_stored(make, tmp_path):
     path = make(tmp_path / ("m.h5" if make is h5 else "m.keras"), None, bomb)
-    start = time.monotonic()
+    start = time.process_time()
     refused(path, "TL-MODEL-TOO-BIG", "declares", "stored", "10000000000000000 bytes", "zeros")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def many(file: Any) -> None:
