@@ -29,7 +29,7 @@ INFO = "_C.json"
 CUDA_LIBRARY = "_C_cuda.abi3.so"
 CUDA_INFO = "_C_cuda.json"
 _FLAGS = (
-    "-O3",
+    "-O2",
     "-std=c++20",
     "-fPIC",
     "-fvisibility=hidden",
@@ -39,8 +39,10 @@ _FLAGS = (
     "-Wall",
     "-Wextra",
 )
+_KERNEL_FLAGS = ("-O3",)
+"""Of the inner kernels, csrc/isa; elsewhere they buy time to compile and nothing else."""
 _CUDA_FLAGS = (
-    "-O3",
+    "-O2",
     "-std=c++20",
     "--expt-relaxed-constexpr",
     "--threads=2",
@@ -70,7 +72,7 @@ def digest(csrc: Path, torch_version: str) -> str:
     """Changes with every source, flag, compiler and torch that a build depends on."""
     files = (p for p in csrc.rglob("*") if p.suffix in {".cpp", ".h", ".inc"})
     files = (p for p in files if not {"simt", "cuda"} & set(p.relative_to(csrc).parts))
-    return _digest(csrc, files, [_FLAGS, extra_flags(), compiler(), torch_version])
+    return _digest(csrc, files, [_FLAGS, _KERNEL_FLAGS, extra_flags(), compiler(), torch_version])
 
 
 def cuda_digest(csrc: Path, torch_version: str) -> str:
@@ -124,8 +126,10 @@ def build(csrc: Path, output: Path, torch_dir: Path, torch_version: str) -> None
     lib = torch_dir / "lib"
     include = ["-isystem", str(torch_dir / "include"), f"-I{csrc}"]
     with tempfile.TemporaryDirectory(prefix="tlplat-build-") as scratch:
-        compiled = [*command, *_FLAGS, *extra_flags(), _target(), *include]
-        objects = _compile(compiled, sources(csrc), Path(scratch))
+        rest = [*extra_flags(), _target(), *include]
+        files = sources(csrc)
+        kernels = [_KERNEL_FLAGS if file.parent.name == "isa" else () for file in files]
+        objects = _compile([[*command, *_FLAGS, *more, *rest] for more in kernels], files, Path(scratch))
         libraries = [f"-L{lib}", "-ltorch_cpu", f"-Wl,-rpath,{lib}"]
         _publish([*command, "-shared", "-pthread", *extra_flags(), *objects, *libraries], output, INFO, torch_version)
 
@@ -150,7 +154,8 @@ def build_cuda(csrc: Path, output: Path, torch_dir: Path, torch_version: str, to
     base = [nvcc, f"-ccbin={command[0]}", *_CUDA_FLAGS, *cuda_flags()]
     include = ["-isystem", str(torch_dir / "include"), f"-I{csrc}"]
     with tempfile.TemporaryDirectory(prefix="tlplat-build-") as scratch:
-        objects = _compile([*base, _target(), *include], cuda_sources(csrc), Path(scratch))
+        files = cuda_sources(csrc)
+        objects = _compile([[*base, _target(), *include]] * len(files), files, Path(scratch))
         libraries = [f"-L{lib}", f"-L{scratch}", "-ltorch_cuda", "-ltorch_cpu", f"-Xlinker=-rpath={lib}"]
         if not (lib / "libtorch_cuda.so").exists():
             # Only its name is wanted: what the library needs at run time.
@@ -174,10 +179,10 @@ def _target() -> str:
     return f"-DTORCH_TARGET_VERSION=0x{TORCH_TARGET[0]:02x}{TORCH_TARGET[1]:02x}000000000000"
 
 
-def _compile(command: Sequence[str], files: Sequence[Path], folder: Path) -> list[str]:
-    """The objects of the files."""
+def _compile(commands: Sequence[Sequence[str]], files: Sequence[Path], folder: Path) -> list[str]:
+    """The objects of the files, each by its command."""
     objects = [str(folder / f"{i}.o") for i in range(len(files))]
-    calls = [[*command, "-c", str(file), "-o", o] for file, o in zip(files, objects, strict=True)]
+    calls = [[*c, "-c", str(file), "-o", o] for c, file, o in zip(commands, files, objects, strict=True)]
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
         list(pool.map(run, calls))
     return objects

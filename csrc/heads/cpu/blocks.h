@@ -1,6 +1,5 @@
 // How a product is cut into blocks that fit the registers, and what a block fetches meanwhile. Included inside a namespace
 // per instruction set, after vec.h.
-#pragma once
 
 // Classes that a block in registers holds: six by four accumulators where there are 32 registers, else three by four.
 constexpr int kClassTile = TLPLAT_VECTOR_BYTES == 64 ? 6 : 3;

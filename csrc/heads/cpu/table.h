@@ -2,10 +2,6 @@
 #pragma once
 #include <cstdint>
 
-#if defined(__x86_64__)
-#include <immintrin.h>  // here, because vec.h is included inside namespaces
-#endif
-
 namespace tlplat {
 
 // Rows of a tile are padded to this many lanes, the widest vector's.

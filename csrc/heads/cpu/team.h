@@ -3,12 +3,6 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
-#include <thread>
-#include <vector>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace tlplat {
 
@@ -23,11 +17,7 @@ class Team {
   // Runs work(thread) on every thread of the team, this one included. `work` must not throw.
   template <class Work>
   void run(Work work) {
-    std::vector<std::thread> others;
-    others.reserve(size_t(size_));
-    for (int i = 1; i < size_; ++i) others.emplace_back([&work, i] { work(i); });
-    work(0);
-    for (auto& t : others) t.join();
+    spawn([](void* given, int thread) { (*static_cast<Work*>(given))(thread); }, &work);
   }
 
   // Rounds of work(thread, chunk), chunk = 0 ... size - 1, between which one thread calls next() and ends them where that
@@ -54,8 +44,7 @@ class Team {
         done_.store(0, std::memory_order_relaxed);
         const uint32_t after = next() ? (round + 1) & (kOver >> 1) : kOver;
         taken_.store(uint64_t(after) << 32, std::memory_order_release);
-        round_.store(after, std::memory_order_release);
-        round_.notify_all();
+        publish(after);
       }
     });
   }
@@ -72,16 +61,9 @@ class Team {
 
   uint32_t mask() const { return size_ == 32 ? ~uint32_t(0) : (uint32_t(1) << size_) - 1; }
 
-  // Until the round is over: spins for some microseconds, then sleeps.
-  void wait(uint32_t round) {
-    for (int i = 0; i < 4000; ++i) {
-      if (round_.load(std::memory_order_acquire) != round) return;
-#if defined(__x86_64__)
-      _mm_pause();
-#endif
-    }
-    round_.wait(round, std::memory_order_acquire);
-  }
+  void spawn(void (*work)(void*, int), void* given);
+  void wait(uint32_t round);  // until it is over
+  void publish(uint32_t round);
 
   const int size_;
   std::atomic<uint64_t> taken_{0};

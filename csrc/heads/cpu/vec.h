@@ -1,7 +1,6 @@
 // Vectors of the instruction set that this translation unit is compiled for (GCC and clang vector extensions), and the
 // few functions on them that the kernels need. Included inside a namespace of its own per instruction set; no C++ library
 // templates here, so that no code of a wide instruction set can be linked into a narrow one's place.
-#pragma once
 
 template <class T>
 struct VecOf;

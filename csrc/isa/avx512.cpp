@@ -1,7 +1,9 @@
 // AVX-512 F, BW, DQ and VL.
-#include "table.h"
+#include "extract/cpu/table.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
 #else
@@ -11,7 +13,11 @@
 
 #define TLPLAT_ISA avx512
 #define TLPLAT_VECTOR_BYTES 64
-#include "kernels.inc"
+#include "heads/cpu/kernels.inc"
+
+#include "extract/cpu/kernels.inc"
+
+#include "heads/cpu/wide.inc"
 
 #if defined(__clang__)
 #pragma clang attribute pop

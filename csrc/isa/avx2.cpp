@@ -1,7 +1,9 @@
-// AVX2 and FMA.
+// AVX2, FMA and F16C.
 #include "extract/cpu/table.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
@@ -11,7 +13,9 @@
 
 #define TLPLAT_ISA avx2
 #define TLPLAT_VECTOR_BYTES 32
-#include "kernels.inc"
+#include "heads/cpu/kernels.inc"
+
+#include "extract/cpu/kernels.inc"
 
 #if defined(__clang__)
 #pragma clang attribute pop

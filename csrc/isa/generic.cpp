@@ -1,6 +1,8 @@
 // Whatever the compiler targets by default: SSE2 on x86-64, NEON on arm64.
-#include "table.h"
+#include "extract/cpu/table.h"
 
 #define TLPLAT_ISA generic
 #define TLPLAT_VECTOR_BYTES 16
-#include "kernels.inc"
+#include "heads/cpu/kernels.inc"
+
+#include "extract/cpu/kernels.inc"
