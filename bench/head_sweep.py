@@ -248,6 +248,7 @@ def main() -> None:
 
         found.setdefault(shape, {})[peer] = at_best_threads(command, shlex.split(args.launcher), f"{shape}, {peer}")
         print(shape, peer, f"{statistics.median(found[shape][peer]['seconds']) * 1e3:.2f} ms", flush=True)
+        FILE.write_text(json.dumps(kept | {"measured": found}, indent=1) + "\n", encoding="utf-8")  # if it is cut short
     about = {k: v for k, v in machine().items() if k not in ("threads", "load_at_start")}
     ordered = {s: {p: found[s][p] for p in PEERS if p in found[s]} for s in SHAPES if s in found}
     columns = ["shape", "peer", "ms", "time / tlplat", "price of the sweep in one", "threads", "loss"]
