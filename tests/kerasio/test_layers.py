@@ -228,6 +228,31 @@ def test_other_structures_are_refused_with_the_reason(saved, keras, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_low_rank_layers_once_they_are_merged(saved, keras, tmp_path):
+    pytest.importorskip("peft")
+    from tlplat.strategies.injection import InjectPeft, MergePeft
+
+    model = loaded(load_source(saved[0] / "images.keras"), 3)
+    backbone = model.model.backbone
+    linear = [name for name, part in backbone.named_modules() if isinstance(part, nn.Linear)]
+    args = {"method": "lora", "targets": linear, "settings": {"r": 2, "lora_alpha": 4}}
+    InjectPeft.build(model.model, args)
+    for name, p in backbone.named_parameters():
+        if ".lora_" in name:
+            p.data += 0.1
+    model.model.eval()
+    rows = torch.from_numpy(rows_of("images"))
+    with pytest.raises(ModelError) as caught:
+        export(ready(model, rows), "keras", tmp_path / "m.keras")
+    assert caught.value.code == "TL-MODEL-UNSUPPORTED"
+    assert "base_layer" in caught.value.message
+    MergePeft.build(model.model, {})
+    export(ready(model, rows), "keras", tmp_path / "m.keras")
+    found = keras.models.load_model(tmp_path / "m.keras", compile=False).predict(rows.numpy(), verbose=0)
+    with torch.no_grad():
+        assert np.abs(found - model.task.decode(model.model(rows))).max() < 1e-4
+
+
 def test_a_different_prediction_writes_nothing(saved, keras, tmp_path, monkeypatch):
     from tlplat.kerasio import export as module
 
@@ -275,6 +300,21 @@ def test_models_of_before_keras_3(saved, tmp_path):
     x = torch.from_numpy(rows_of("graph"))
     assert torch.equal(rebuilt(old)(x), rebuilt(new)(x))
     assert torch.equal(old.head["weight"], new.head["weight"])
+
+
+def test_statistics_move_as_in_keras(saved, keras):
+    """One training batch: Keras keeps 90 % of the mean, and so does torch with its momentum of 10 %."""
+    x = rows_of("images", 32)
+    model = made(keras, "images")
+    norm = next(layer for layer in model.layers if type(layer).__name__ == "BatchNormalization")
+    backbone = rebuilt(load_source(saved[0] / "images.keras"))
+    ours = next(m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d))
+    before = ours.running_mean.clone()
+    model(x, training=True)
+    backbone.train()(torch.from_numpy(x))
+    assert np.abs(ours.running_mean.numpy() - norm.get_weights()[2]).max() < 1e-5
+    assert (ours.running_mean - before).abs().max() > 1e-3
+    assert ours.eps == 1e-4
 
 
 def test_fresh_weights_are_drawn_as_keras_draws_them(saved):
