@@ -83,7 +83,7 @@ def explain_rows(folder: Path, data: Path, shown: int | None, report: Reporter) 
 def explain_inputs(
     domain: Domain, loaded: LoadedModel, ids: Sequence[str], inputs: Inputs, shown: int | None, report: Reporter
 ) -> dict[str, Any]:
-    """As :func:`explain_rows`, for rows that are encoded already."""
+    """As :func:`explain_rows`, for encoded rows: the first ``sample`` of the explainer, or ``shown``."""
     explainer = domain.explainer(loaded.preprocess, loaded.model.backbone)
     if explainer is None:
         raise UsageError(
@@ -91,7 +91,10 @@ def explain_inputs(
             f"the domain {domain.name} does not say how its rows fall into pieces",
             fix="leave out DATA: the blocks of the run's model are probed without",
         )
-    return _explained(domain, explainer, loaded, inputs, ids, None, shown, report)
+    count = min(len(inputs), max(explainer.sample, shown or 0))
+    found = _explained(domain, explainer, loaded, inputs.select(torch.arange(count)), ids[:count], None, shown, report)
+    left = [f"the first {count} of {len(inputs)} rows are explained"] if count < len(inputs) else []
+    return {**found, "warnings": [*found["warnings"], *left]}
 
 
 def publish(folder: Path, explanation: Mapping[str, Any]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tlplat.pieces import Columns
+
 FAST = ["--strategy", "full_ft", "--seeds", "1", "--set", "train.steps=40", "--threads", "1", "--jobs", "1", "--json"]
 
 
@@ -42,7 +44,7 @@ def test_a_run_is_explained_in_its_report(finished, tlplat):
     assert e["shown"][0]["id"] not in Path("run/report/report.html").read_text(encoding="utf-8")
 
 
-def test_rows_of_a_file_are_explained_and_nothing_is_written(finished, tlplat):
+def test_rows_of_a_file_are_explained_and_nothing_is_written(finished, tlplat, monkeypatch):
     before = Path("run/report/report.json").read_bytes()
     found = tlplat("explain", "run", "new.csv", "--rows", "12", "--json").document["explanation"]
     assert [row["id"] for row in sorted(found["shown"], key=lambda r: int(r["id"]))] == [str(i) for i in range(12)]
@@ -51,6 +53,15 @@ def test_rows_of_a_file_are_explained_and_nothing_is_written(finished, tlplat):
         size = sum(abs(p["value"]) for p in row["pieces"])
         assert total == pytest.approx(row["decision"] - row["neutral"], abs=0.02 * size + 1e-4)
     assert "depths" not in found
+    assert found["warnings"] == []
+    Path("many.csv").write_text(Path("new.csv").read_text() + "\n" + Path("new.csv").read_text(), encoding="utf-8")
+    with monkeypatch.context() as m:
+        m.setattr(Columns, "sample", 8)
+        many = tlplat("explain", "run", "many.csv", "--rows", "16", "--json").document["explanation"]
+        assert (many["rows"], len(many["shown"])) == (16, 16)
+        assert many["warnings"] == ["the first 16 of 24 rows are explained"]
+        few = tlplat("explain", "run", "many.csv", "--json").document["explanation"]
+        assert (few["rows"], len(few["shown"])) == (8, 4)
     assert Path("run/report/report.json").read_bytes() == before
     alone = tlplat("explain", "run/model", "new.csv", "--rows", "12", "--json").document["explanation"]
     assert alone == found
