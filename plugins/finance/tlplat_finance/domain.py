@@ -69,6 +69,10 @@ class FinanceDomain(Domain):
     Options: ClassVar[type[DomainOptions]] = FinanceOptions
     default_labels: ClassVar[int | None] = 40
     pretrains: ClassVar[bool] = True
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "strategies": ("linear_probe", "pulled_probe", "prototype", "full_ft", "lp_ft", "l2sp", "adapter")
+    }
+    """Heads of seven quantiles are solved by many small steps: strategies that solve hundreds of them take minutes."""
     tasks: ClassVar[Mapping[str, str]] = {
         "credit": "which loans to self-employed people go bad, from loans to salaried ones (default)",
         "volatility": "5-day volatility of European indices, from US stocks; value at risk in the report",
