@@ -179,7 +179,9 @@ def timm_weights() -> Path:
         pairs = zip(own(EfficientNetLite()), SCHEMES["timm"].layers(), strict=True)
         names = {mine: theirs for ours, others in pairs for mine, theirs in zip(ours, others, strict=True)}
         source = load_imagenet(context())
-        state = {f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v.clone() for k, v in source.state.items()}
+        state = {
+            f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v.contiguous() for k, v in source.state.items()
+        }
         WORK.mkdir(parents=True, exist_ok=True)
         save_file(state, path)
     return path
@@ -274,11 +276,7 @@ def main() -> None:
         peer, count, *rest = args.child
         measure(peer, int(count), rest)
         return
-    path = RESULTS / f"{NAME}.json"
-    known = (
-        json.loads(path.read_text(encoding="utf-8"))["about"]["measured"] if path.exists() and not args.fresh else {}
-    )
-    measured: dict[str, dict[str, Any]] = dict(known)
+    path, runs = RESULTS / f"{NAME}.json", []
     sizes = {"texts": args.texts, "images": args.images}
     env = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     for peer in [p for p in args.peers for _ in range(args.repeats)]:
@@ -287,12 +285,16 @@ def main() -> None:
             python, rest = args.timm_python or sys.executable, [str(photographs(count)), str(timm_weights())]
         child = [python, __file__, "--threads", str(args.threads), "--child", peer, str(count), *rest]
         printed = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
-        found = json.loads(printed.splitlines()[-1])
+        runs.append((peer, {**json.loads(printed.splitlines()[-1]), "rows": count}))
+    measured: dict[str, dict[str, Any]] = {}
+    if path.exists() and not args.fresh:
+        measured = json.loads(path.read_text(encoding="utf-8"))["about"]["measured"]
+    for peer, found in runs:
         before = measured.get(peer, {"seconds": [], "cpu": []})
-        measured[peer] = {**found, "rows": count, **{k: [*before[k], found[k]] for k in ("seconds", "cpu")}}
+        measured[peer] = {**found, **{k: [*before[k], found[k]] for k in ("seconds", "cpu")}}
     for peer in measured:
         if peer.startswith("tlplat"):
-            rival = "timm" if peer in IMAGES else "st 32"
+            rival = "timm channels_last" if peer in IMAGES else "st 32"
             near = cosine(peer, rival, sizes["images" if peer in IMAGES else "texts"])
             measured[peer] |= {} if np.isnan(near) else {"cosine": near}
     about = {**machine(), "threads": args.threads}
