@@ -1,6 +1,6 @@
 """What does each domain's demo find, in what time, beside what is known of it? One run of the command line a demo.
 
-python bench/domains.py [--only finance/credit ...] [--again] [--seconds 1800]
+python bench/domains.py [--only finance/credit ...] [--again] [--keep DIR] [--seconds 1800]
 
 Runs are what a user gets: `tlplat run --domain D --task T`, defaults throughout. Each is made
 warm by a short run before it (files fetched, source pretrained), which is not timed. A demo that is in
@@ -139,13 +139,14 @@ def tlplat(*arguments: str, seconds: float) -> tuple[dict[str, Any], float, floa
     return document, wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measured(demo: Demo, seconds: float) -> dict[str, Any]:
-    """A row of the table."""
+def measured(demo: Demo, seconds: float, keep: Path | None) -> dict[str, Any]:
+    """A row of the table; the run directory is put below ``keep``."""
     flags = ("run", "--domain", demo.domain, *demo.flags)
     with tempfile.TemporaryDirectory() as folder:
         tlplat(*flags, *WARM, "--out", str(Path(folder) / "warm"), seconds=seconds)
         load = os.getloadavg()[0]
-        report, wall, cpu = tlplat(*flags, "--out", str(Path(folder) / "run"), seconds=seconds)
+        out = (keep or Path(folder)) / "-".join(key(demo).replace(",", "").replace(".", "").replace("/", " ").split())
+        report, wall, cpu = tlplat(*flags, "--out", str(out), seconds=seconds)
     candidates = {c["key"]: c for c in report["candidates"]}
     verdict, labels = report["verdict"], report["labels"]
     winner, reference = candidates[verdict["winner"]], candidates[verdict["reference"]]
@@ -188,6 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[], help="domain or domain/demo")
     parser.add_argument("--again", action="store_true", help="also what is in the results already")
+    parser.add_argument("--keep", type=Path, help="folder for the run directories")
     parser.add_argument("--seconds", type=float, default=1800, help="longest run")
     arguments = parser.parse_args()
     path = RESULTS / "domains.json"
@@ -203,7 +205,7 @@ def main() -> None:
         if demo.domain not in here or not wanted or (key(demo) in rows and not arguments.again):
             continue
         try:
-            rows[key(demo)] = measured(demo, arguments.seconds)
+            rows[key(demo)] = measured(demo, arguments.seconds, arguments.keep)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             print(f"{key(demo)}: {error}", file=sys.stderr)
             continue
