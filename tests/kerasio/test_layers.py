@@ -91,6 +91,26 @@ def graph(k, layers):
     return rows, layer.Dense(3, activation="softmax")(g)
 
 
+def inside(k, layers):
+    """Models inside a model, as Keras users take a pretrained base; layers inside have the names of those outside."""
+    layer = k.layers
+    rows = layers.Input((8, 8, 2))
+    a = layer.BatchNormalization(name="norm")(layer.Conv2D(4, 3, name="conv")(rows))
+    b = layer.Add(name="sum")([a, layer.BatchNormalization(name="norm2")(layer.Conv2D(4, 1, name="conv2")(a))])
+    base = layers.Model(rows, b, name="base")
+    base.get_layer("norm").trainable = False
+    top = layers.Sequential([layers.Input((4,)), layer.Dense(6, activation="relu", name="one")], name="top")
+    outer = layers.Input((8, 8, 2))
+    pooled = layer.GlobalAveragePooling2D()(layer.Conv2D(4, 2, name="conv")(base(outer, training=False)))
+    return outer, layer.Dense(3, activation="softmax")(top(pooled))
+
+
+def base_first(k, layers):
+    layer = k.layers
+    base = layers.Sequential([layers.Input((12,)), layer.Dense(9, activation="relu"), layer.BatchNormalization()])
+    return layers.Input((12,)), [base, layer.Dense(4, activation="tanh"), layer.Dense(3, activation="softmax")]
+
+
 def features(k, layers):
     """No output layer: maps of any size."""
     layer = k.layers
@@ -98,16 +118,15 @@ def features(k, layers):
     return rows, layer.Conv2D(5, 3, activation="relu")(layer.Conv2D(4, 3, activation="relu")(rows))
 
 
-NETS = {"images": images, "sequences": sequences, "numbers": numbers, "graph": graph, "features": features}
-TASKS = {"images": 5, "sequences": 2, "numbers": 4, "graph": 3, "features": None}
+NETS = {f.__name__: f for f in (images, sequences, numbers, graph, inside, base_first, features)}
 
 
 def rows_of(name: str, n: int = 7) -> np.ndarray:
     rng = np.random.default_rng(3)
-    shape = {"images": (9, 8, 3), "sequences": (11,), "numbers": (12,), "graph": (8, 8, 2), "features": (10, 7, 3)}
+    shape = {"images": (9, 8, 3), "graph": (8, 8, 2), "inside": (8, 8, 2), "features": (10, 7, 3)}
     if name == "sequences":
         return rng.integers(0, 20, (n, 11)).astype(np.float32)
-    return rng.normal(size=(n, *shape[name])).astype(np.float32)
+    return rng.normal(size=(n, *shape.get(name, (12,)))).astype(np.float32)
 
 
 def made(keras, name: str):

@@ -144,7 +144,6 @@ def test_how_it_was_compiled_is_never_read(tmp_path):
         (layer("Conv2D", "c", filters=2, kernel_size=[3, 3]), ("layer 'c'", "does not take its inputs")),
         (layer("BatchNormalization", "b", axis=0), ("'b'", "axis")),
         (layer("Rescaling", "r", scale=float("nan")), ("scale=nan",)),
-        (layer("Sequential", "inner", module="keras", layers=[]), ("class Sequential",)),
     ],
     ids=lambda v: v["class_name"] + "-" + v["config"]["name"] if isinstance(v, dict) else "",
 )
@@ -186,6 +185,15 @@ def test_graphs_that_are_none(tmp_path):
     two = functional({"a": ["rows"], "out": ["rows"]})
     two["config"]["output_layers"] = [["a", 0, 0], ["out", 0, 0]]
     refused(archive(tmp_path / "p.keras", two), "TL-MODEL-UNSUPPORTED", "2 inputs or outputs")
+
+
+def test_models_inside_models_have_an_end(tmp_path):
+    deep = layer("Dense", "d", units=2)
+    for i in range(12):
+        deep = layer("Sequential", f"m{i}", module="keras", layers=[deep])
+    refused(archive(tmp_path / "m.keras", model(deep)), "TL-MODEL-UNSUPPORTED", "models inside models")
+    hidden = layer("Sequential", "base", module="keras", layers=[UNSAFE["lambda"][0]])
+    refused(archive(tmp_path / "n.keras", model(hidden)), "TL-MODEL-UNSAFE", "Lambda")
 
 
 def bomb(file: Any) -> None:

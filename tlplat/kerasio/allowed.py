@@ -38,8 +38,7 @@ def check_config(config: Any, place: str, path: Path) -> None:
     Raises:
         ModelError TL-MODEL-UNSAFE: something else is named. TL-MODEL-TOO-BIG: more values than any model has.
     """
-    used = {k: v for k, v in config.items() if k != "compile_config"} if isinstance(config, dict) else config
-    waiting: list[tuple[Any, str]] = [(used, "")]
+    waiting: list[tuple[Any, str]] = [(config, "")]
     seen = 0
     while waiting:
         value, at = waiting.pop()
@@ -55,7 +54,7 @@ def check_config(config: Any, place: str, path: Path) -> None:
             waiting += [(v, f"{at}[{i}]") for i, v in enumerate(value)]
         elif isinstance(value, dict):
             _check_object(value, at, place, path)
-            waiting += [(v, f"{at}.{str(k)[:40]}") for k, v in value.items()]
+            waiting += [(v, f"{at}.{str(k)[:40]}") for k, v in value.items() if k != "compile_config"]
 
 
 def _check_object(value: dict[str, Any], at: str, place: str, path: Path) -> None:

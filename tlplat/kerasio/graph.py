@@ -11,7 +11,8 @@ from tlplat.errors import ModelError
 from tlplat.kerasio.layers import KINDS
 from tlplat.kerasio.options import MOST, Options, WrongOptionError, read
 
-MOST_LAYERS = 5000
+MODELS = ("Functional", "Model", "Sequential")
+MOST_LAYERS, MOST_DEPTH = 5000, 8
 FLOATS = ("float32", "mixed_float16", "mixed_bfloat16")
 INPUT = ""
 """Stands for the rows where a layer's inputs are named."""
@@ -31,18 +32,27 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A layer's name and class in the file's order, which is how it numbers them; ``inner``: of a model inside."""
+
+    name: str
+    kind: str
+    inner: tuple[Stored, ...] = ()
+
+
+@dataclass(frozen=True)
 class Graph:
     """Layers in an order in which each comes after those that it reads; the last is the output.
 
     Attributes:
-        shape: of a row, as Keras has it (channels last); None where it is any. stored: (name, class) of all layers in
-            the file's order, which is how it numbers them.
+        shape: of a row, as Keras has it (channels last); None where it is any. sequential: a chain, and so in Keras.
+        stored: all layers as the file holds them.
     """
 
     layers: tuple[Layer, ...]
     shape: tuple[int | None, ...]
     sequential: bool
-    stored: tuple[tuple[str, str], ...]
+    stored: tuple[Stored, ...]
 
 
 class Reading:
@@ -50,19 +60,19 @@ class Reading:
 
     def __init__(self, place: str, path: Path) -> None:
         self.place, self.path = place, path
+        self.found: list[Layer] = []
 
     def graph(self, config: Any) -> Graph:
         """Raises ModelError TL-MODEL-UNSUPPORTED (a layer, an option, a form), TL-MODEL-CORRUPT (no configuration)."""
         try:
-            kind, inner = config["class_name"], config["config"]
-            layers = inner if isinstance(inner, list) else inner["layers"]
-            if not isinstance(layers, list) or len(layers) > MOST_LAYERS:
-                self.refuse(f"it has no list of at most {MOST_LAYERS} layers")
-            if kind == "Sequential":
-                return self._sequential(layers, inner if isinstance(inner, dict) else {})
-            if kind in ("Functional", "Model"):
-                return self._functional(layers, inner)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            if config["class_name"] not in MODELS:
+                self.refuse(
+                    f"the model has the class {str(config['class_name'])[:60]}; {', '.join(MODELS)} are supported"
+                )
+            shape = self._shape(config)
+            self._model(config, INPUT, "")
+            return self._done(shape, config["class_name"] == "Sequential", _stored(_entries(config)))
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise ModelError(
                 "TL-MODEL-CORRUPT",
                 f"{self.path.name} is damaged: its configuration is not as Keras writes it",
@@ -70,48 +80,67 @@ class Reading:
                 found=f"{type(error).__name__} {str(error)[:60]}",
                 fix="save the model again with model.save('model.keras')",
             ) from error
-        self.refuse(f"the model has the class {str(kind)[:60]}; Sequential and Functional are supported")
 
-    def _sequential(self, layers: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Graph:
-        shape = about.get("build_input_shape")
-        found: list[Layer] = []
-        for entry in layers:
-            config = entry["config"]
-            given = config.get("batch_shape") or config.get("batch_input_shape")
-            shape = given if given and not found else shape
-            if entry["class_name"] != "InputLayer":
-                found.append(self._layer(config["name"], entry, (found[-1].name if found else INPUT,)))
-        if shape is None:
-            self.refuse("the model says no shape of its input: it was never built")
-        return self._done(found, shape, True, layers)
-
-    def _functional(self, layers: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Graph:
+    def _model(self, entry: Mapping[str, Any], entering: str, prefix: str) -> str:
+        """Put the layers of a model, named below ``prefix``, behind the layer ``entering``; returns the last one."""
+        layers = _entries(entry)
+        if prefix.count("/") > MOST_DEPTH or len(self.found) + len(layers) > MOST_LAYERS:
+            self.refuse(f"it has more than {MOST_LAYERS} layers, or models inside models beyond {MOST_DEPTH}")
+        if entry["class_name"] == "Sequential":
+            for inner in layers:
+                if inner["class_name"] != "InputLayer":
+                    entering = self._part(inner["config"]["name"], inner, (entering,), prefix)
+            return entering
+        about = entry["config"]
         (source,), (output,) = self._ends(about["input_layers"]), self._ends(about["output_layers"])
-        by_name = {entry["config"]["name"]: entry for entry in layers}
-        shape = by_name[source]["config"].get("batch_shape") or by_name[source]["config"]["batch_input_shape"]
-        reads: dict[str, tuple[str, ...]] = {}
-        for name, entry in by_name.items():
-            if entry["class_name"] == "InputLayer":
+        by_name = {inner["config"]["name"]: inner for inner in layers}
+        reads: dict[str, list[str]] = {}
+        for name, inner in by_name.items():
+            if inner["class_name"] == "InputLayer":
                 continue
-            nodes = entry["inbound_nodes"]
+            nodes = inner["inbound_nodes"]
             if len(nodes) != 1:
                 self.refuse(f"the layer {name[:60]!r} is used {len(nodes)} times; one use is supported")
-            reads[name] = tuple(INPUT if n == source else n for n in self._reads(nodes[0], name))
-        order = self._ordered(output, reads)
-        found = [self._layer(name, by_name[name], reads[name]) for name in order]
-        return self._done(found, shape, False, layers)
+            reads[name] = self._reads(nodes[0], name)
+        made = {source: entering}
+        for name in self._ordered(output, reads, source):
+            made[name] = self._part(name, by_name[name], tuple(made[n] for n in reads[name]), prefix)
+        return made[output]
 
-    def _done(
-        self, found: Sequence[Layer], shape: Sequence[Any], sequential: bool, layers: Sequence[Mapping[str, Any]]
-    ) -> Graph:
-        names = [layer.name for layer in found]
+    def _part(self, name: str, entry: Mapping[str, Any], inputs: tuple[str, ...], prefix: str) -> str:
+        """Put a layer, or the layers of a model inside, behind ``inputs``; returns the last one."""
+        if entry["class_name"] in MODELS:
+            if len(inputs) != 1:
+                self.refuse(f"the model {name[:60]!r} inside has {len(inputs)} inputs")
+            return self._model(entry, inputs[0], f"{prefix}{name}/")
+        self.found.append(self._layer(f"{prefix}{name}", entry, inputs))
+        return f"{prefix}{name}"
+
+    def _shape(self, config: Mapping[str, Any]) -> Sequence[Any]:
+        """Of a batch of rows, which the first layer says, or the model inside that stands there."""
+        about, layers = config["config"], _entries(config)
+        if config["class_name"] != "Sequential":
+            (source,) = self._ends(about["input_layers"])
+            layers = [entry for entry in layers if entry["config"]["name"] == source]
+        first = layers[0]["config"]
+        given = first.get("batch_shape") or first.get("batch_input_shape")
+        if given is None and isinstance(about, dict):
+            given = about.get("build_input_shape")
+        if given is None and layers[0]["class_name"] in MODELS:
+            given = self._shape(layers[0])
+        if not isinstance(given, list):
+            self.refuse("the model says no shape of its input: it was never built")
+        return given
+
+    def _done(self, shape: Sequence[Any], sequential: bool, stored: tuple[Stored, ...]) -> Graph:
+        names = [layer.name for layer in self.found]
         sizes = tuple(shape)[1:]
-        if not found or len(set(names)) < len(names) or INPUT in names or any(not isinstance(n, str) for n in names):
+        if not names or len(set(names)) < len(names) or INPUT in names:
             self.refuse("its layers have no names of their own")
         if not sizes or any(n is not None and (type(n) is not int or not 0 < n <= MOST) for n in sizes):
             self.refuse(f"rows of shape {str(sizes)[:60]} are not supported")
-        stored = tuple((entry["config"]["name"], entry["class_name"]) for entry in layers)
-        return Graph(tuple(found), sizes, sequential, stored)
+        chain = all(x.inputs == (before,) for x, before in zip(self.found, [INPUT, *names], strict=False))
+        return Graph(tuple(self.found), sizes, sequential and chain, stored)
 
     def _layer(self, name: str, entry: Mapping[str, Any], inputs: tuple[str, ...]) -> Layer:
         called, config = entry["class_name"], entry["config"]
@@ -142,17 +171,21 @@ class Reading:
         """Names of the layers that a node reads."""
         if isinstance(node, dict):
             given = node["args"][0] if len(node["args"]) == 1 else node["args"]
-            if any(value is not None for value in node.get("kwargs", {}).values()):
-                self.refuse(f"the layer {name[:60]!r} is called with further arguments")
+            self._plain_call(node.get("kwargs", {}), name)
             tensors = given if isinstance(given, list) else [given]
             refs = [t["config"]["keras_history"] for t in tensors]
         else:
             refs = node if isinstance(node[0], list) else [node]
-            if any(len(ref) > 3 and ref[3] for ref in refs):
-                self.refuse(f"the layer {name[:60]!r} is called with further arguments")
+            for ref in refs:
+                self._plain_call(ref[3] if len(ref) > 3 else {}, name)
         if any(ref[1] != 0 or ref[2] != 0 for ref in refs):
             self.refuse(f"the layer {name[:60]!r} reads a second output")
         return [ref[0] for ref in refs]
+
+    def _plain_call(self, further: Mapping[str, Any], name: str) -> None:
+        """Nothing but ``training=False``, which is how every layer predicts."""
+        if any(v is not None and not (k == "training" and v is False) for k, v in further.items()):
+            self.refuse(f"the layer {name[:60]!r} is called with further arguments")
 
     def _ends(self, given: Any) -> list[str]:
         """The layers of ``[name, 0, 0]`` or ``[[name, 0, 0]]``."""
@@ -161,14 +194,14 @@ class Reading:
             self.refuse(f"the model has {len(found)} inputs or outputs; one is supported")
         return [ref[0] for ref in found]
 
-    def _ordered(self, output: str, reads: Mapping[str, tuple[str, ...]]) -> list[str]:
+    def _ordered(self, output: str, reads: Mapping[str, Sequence[str]], source: str) -> list[str]:
         """The layers that the output needs, each after those that it reads."""
         order: list[str] = []
         state: dict[str, int] = {}
         waiting = [output]
         while waiting:
             name = waiting[-1]
-            if state.get(name) == 2 or name == INPUT:
+            if state.get(name) == 2 or name == source:
                 waiting.pop()
             elif state.get(name) == 1:
                 waiting.pop()
@@ -176,7 +209,7 @@ class Reading:
                 order.append(name)
             else:
                 state[name] = 1
-                later = [n for n in reversed(reads[name]) if n != INPUT and state.get(n) != 2]
+                later = [n for n in reversed(reads[name]) if n != source and state.get(n) != 2]
                 if any(state.get(n) == 1 for n in later):
                     self.refuse("its layers read each other in a circle")
                 waiting += later
@@ -190,3 +223,23 @@ class Reading:
             where=self.place,
             fix="use one input, one output, each layer once; or give the model's torch code from Python",
         )
+
+
+def _entries(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The layers of a model; Keras wrote them without more in its first years."""
+    inner = entry["config"]
+    found = inner if isinstance(inner, list) else inner["layers"]
+    if not isinstance(found, list) or not all(isinstance(e["config"]["name"], str) for e in found if e["config"]):
+        raise TypeError("layers without names")
+    return found
+
+
+def _stored(entries: Sequence[Mapping[str, Any]]) -> tuple[Stored, ...]:
+    return tuple(
+        Stored(
+            e["config"]["name"],
+            str(e["class_name"]),
+            _stored(_entries(e)) if e["class_name"] in MODELS else (),
+        )
+        for e in entries
+    )

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlplat.errors import ModelError
+from tlplat.kerasio.graph import Stored
 from tlplat.kerasio.hdf5 import library
 from tlplat.kerasio.opening import Opened
 
 GROUP = "model_weights"
 MOST_WEIGHTS = 8
-"""No layer that is read has more."""
+"""No layer that is read has more, nor a list of names so many parts."""
 
 
-def arrays(file: Opened, layers: Sequence[tuple[str, str]]) -> dict[str, list[Any]]:
+def arrays(file: Opened, layers: Sequence[Stored]) -> dict[str, list[Any]]:
     """Data sets of floating-point numbers for each layer, in Keras's order; nothing is read yet.
 
-    Args:
-        layers: (name, class) of all layers in the file's order.
+    Layers of a model inside are named ``MODEL/LAYER``.
 
     Raises:
         ModelError TL-MODEL-KEYS: a layer's weights are not where they belong. TL-MODEL-DTYPE: they are no floats.
     """
-    found = _by_name(file, layers) if file.legacy else _by_number(file, layers)
+    found = _by_name(file, layers) if file.legacy else _by_number(file, layers, "layers", "")
     for name, sets in found.items():
         for array in sets:
             if array is None or array.dtype.kind != "f":
@@ -39,38 +39,77 @@ def arrays(file: Opened, layers: Sequence[tuple[str, str]]) -> dict[str, list[An
     return found
 
 
-def _by_name(file: Opened, layers: Sequence[tuple[str, str]]) -> dict[str, list[Any]]:
-    """``model_weights/LAYER``, whose attribute ``weight_names`` lists paths below it."""
-    found = {}
-    for name, _ in layers:
-        group = _below(file.file, f"{GROUP}/{name}")
-        names = [] if group is None else list(group.attrs.get("weight_names", ()))[: MOST_WEIGHTS + 1]
-        texts = [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names]
-        found[name] = [_set(_below(group, text)) for text in texts]
+def _by_name(file: Opened, layers: Sequence[Stored]) -> dict[str, list[Any]]:
+    """``model_weights/LAYER``, whose attribute ``weight_names`` lists paths below it: ``.../LAYER/WEIGHT``.
+
+    Those of a model inside stand together, weights that are trained first.
+    """
+    found: dict[str, list[Any]] = {}
+    for layer in layers:
+        group = _below(file.file, f"{GROUP}/{layer.name}")
+        texts = [] if group is None else _listed(group)
+        if not layer.inner:
+            found[layer.name] = [_set(_below(group, text)) for text in texts]
+            continue
+        places = _leaves(layer.inner, f"{layer.name}/")
+        found |= {place: [] for _, place in places}
+        by_leaf = dict(places)
+        if len(by_leaf) < len(places):
+            raise _misplaced(file, layer.name, "two layers of one name inside")
+        for text in texts:
+            leaf = text.split("/")[-2] if "/" in text else ""
+            if leaf not in by_leaf:
+                raise _misplaced(file, layer.name, text[:60])
+            found[by_leaf[leaf]].append(_set(_below(group, text)))
     return found
 
 
-def _by_number(file: Opened, layers: Sequence[tuple[str, str]]) -> dict[str, list[Any]]:
-    """``layers/CLASS_N/vars/I``: classes in snake case, numbered in the order of the layers."""
+def _listed(group: Any) -> list[str]:
+    """``weight_names``, which is cut into ``weight_names0``, ``weight_names1`` ... where it is long."""
+    parts = [group.attrs["weight_names"]] if "weight_names" in group.attrs else []
+    while (name := f"weight_names{len(parts)}") in group.attrs and len(parts) < MOST_WEIGHTS:
+        parts.append(group.attrs[name])
+    names = [n for part in parts for n in part]
+    return [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names]
+
+
+def _leaves(layers: Sequence[Stored], prefix: str) -> list[tuple[str, str]]:
+    """(name, place) of the layers that are no models."""
+    found = []
+    for layer in layers:
+        place = f"{prefix}{layer.name}"
+        found += _leaves(layer.inner, f"{place}/") if layer.inner else [(layer.name, place)]
+    return found
+
+
+def _by_number(file: Opened, layers: Sequence[Stored], below: str, prefix: str) -> dict[str, list[Any]]:
+    """``layers/CLASS_N/vars/I``: classes in snake case, numbered in the order of the layers; models inside the same."""
     used: Counter[str] = Counter()
-    found = {}
-    for name, called in layers:
-        snake = _snake(called)
-        place = f"layers/{snake}_{used[snake]}" if used[snake] else f"layers/{snake}"
+    found: dict[str, list[Any]] = {}
+    for layer in layers:
+        snake = _snake(layer.kind)
+        place = f"{below}/{snake}_{used[snake]}" if used[snake] else f"{below}/{snake}"
         used[snake] += 1
+        if layer.inner:
+            found |= _by_number(file, layer.inner, f"{place}/layers", f"{prefix}{layer.name}/")
+            continue
         group = _below(file.file, f"{place}/vars")
         says = None if group is None else group.attrs.get("name")
-        if says is not None and says != name:
-            raise ModelError(
-                "TL-MODEL-KEYS",
-                f"the weights at {place} in {file.path.name} belong to another layer than {name[:60]!r}",
-                where=str(file.path),
-                found=str(says)[:60],
-                fix="save the model again with model.save('model.keras')",
-            )
+        if says is not None and says != layer.name:
+            raise _misplaced(file, layer.name, f"{place} of {str(says)[:60]}")
         many = 0 if group is None else min(len(group), MOST_WEIGHTS + 1)
-        found[name] = [_set(_below(group, str(i))) for i in range(many)]
+        found[f"{prefix}{layer.name}"] = [_set(_below(group, str(i))) for i in range(many)]
     return found
+
+
+def _misplaced(file: Opened, name: str, found: str) -> ModelError:
+    return ModelError(
+        "TL-MODEL-KEYS",
+        f"the weights of the layer {name[:60]!r} in {file.path.name} are not where they belong",
+        where=str(file.path),
+        found=found,
+        fix="save the model again with model.save('model.keras')",
+    )
 
 
 def _below(group: Any, name: str) -> Any:
