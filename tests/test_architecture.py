@@ -37,7 +37,7 @@ LAYERS = [
     {"tasks", "domain", "strategy", "classical", "data.splits", "data.quality", "data.unlabeled", "transferability"},
     {"batches", "trainable", "features", "train", "modelio", "attribution"},
     {"bench", "combine", "view"},
-    {"members", "start", "measure", "importance", "depths"},
+    {"members", "start", "measure", "checks", "checkup", "importance", "depths"},
     {"strategies", "trial", "evaluate", "pairing", "simultaneous", "pretrain"},
     {"trials", "selection", "budget", "halving", "allowance", "rounds"},
     {
@@ -55,7 +55,7 @@ LAYERS = [
     {"conformance", "scaffold"},
     {"kept", "ranking", "sourcing"},
     {"sourcerank"},
-    {"rundir", "stage", "prediction"},
+    {"rundir", "stage", "datacheck", "prediction"},
     {"crew", "worker"},
     {"detail", "summary", "report"},
     {"runner", "explanation"},

@@ -147,6 +147,10 @@ class RunConfig(Table):
         description="what the search may spend: 90s, 10m, 1.5h, epochs=N (passes over the rows, all fits together), "
         "trials=N (at full length); default: about a minute for the demos",
     )
+    clean: Switch = Field(
+        default=False,
+        description="leave copies and doubtful labels out of training, as check-data shows them; no test row goes",
+    )
     require: Annotated[tuple[Annotated[Text, AfterValidator(_requirement)], ...], BeforeValidator(_split)] = Field(
         default=(), description="conditions, exit 8 where unmet: auroc>=0.9, no-negative-transfer"
     )

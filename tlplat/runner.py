@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tlplat.allowance import Allowance, allow
 from tlplat.config import RunConfig, from_toml, to_toml
 from tlplat.crew import Crew
 from tlplat.data.splits import folds
+from tlplat.datacheck import findings_of
 from tlplat.detail import evidence
 from tlplat.evaluate import Resamples, Scores, Standing, best, judge
 from tlplat.events import RunComplete, RunStart, VerdictReached
@@ -180,6 +182,7 @@ def _result(folder: Path, stage: Stage, report: Reporter, observers: Observers) 
     """What report.json holds in the end."""
     task, test = stage.target.task, stage.target.test
     env, seeds = read_json(folder / "env.json"), seeds_of(stage.config)
+    stage = dataclasses.replace(stage, quality=findings_of(folder, stage))
     made = {seed: folds(stage.labelled, seed, task) for seed in seeds}
     write_data(folder, stage.labelled, test, made, stage.target.data_card, stage.quality)
     finalists, searched = _search(folder, stage, seeds, report, observers)

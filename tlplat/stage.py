@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tlplat import plugins
 from tlplat.cache import cache_root
+from tlplat.checkup import clean
 from tlplat.config import RunConfig, TrainOptions
 from tlplat.data.examples import Examples
 from tlplat.data.quality import check_quality
@@ -26,7 +27,8 @@ from tlplat.ops.block import Precision
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
 from tlplat.selection import Search
-from tlplat.sourcerank import carried, left_out, ranked
+from tlplat.sourcerank import carried, ranked
+from tlplat.sourcerank import left_out as passed_over
 from tlplat.sourcing import AUTO, Sourcing, leading_first
 from tlplat.strategy import Strategy
 from tlplat.tasks.base import Task
@@ -142,14 +144,20 @@ def prepare(
         folder: the run directory, where the ranking of ``--source auto`` is kept, so that a resumed run and each of
             its processes take the same sources.
     """
-    sourcing, store = _opened(config, registry, report, dry)
+    sourcing, store = opened(config, registry, report, dry)
     domain, context = sourcing.domain, sourcing.context
     ranking = None
     if source is not None:
         views = [sourcing.view(source.name, source)]
     else:
         views, ranking = carried(sourcing, store, folder)
-    views = leading_first([sourcing.lent(view) for view in views])
+    views = [sourcing.lent(view) for view in views]
+    left_out: dict[str, list[str]] = {}
+    if config.clean:
+        views, left_out = clean(views, store)
+        gone = len({name for names in left_out.values() for name in names})
+        context.warn(f"--clean left {gone} labelled rows out of training; data/quality.json names them")
+    views = leading_first(views)
     bench = Bench(
         task=views[0].target.task,
         registry=registry,
@@ -165,7 +173,9 @@ def prepare(
     quality = check_quality(views[0].labelled, views[0].target.test, bench.task, domain.least_count, repeat)
     for view in views[1:]:
         check_quality(view.labelled, view.target.test, bench.task, may_repeat=repeat)
-    left = [] if ranking is None else left_out(ranking)
+    if config.clean:
+        quality["left_out"] = {k: v if domain.least_count <= 1 else f"{len(v)} rows" for k, v in left_out.items()}
+    left = [] if ranking is None else passed_over(ranking)
     return Stage(
         config, domain, views, bench, candidates, [*skipped, *left], context, quality, source is not None, ranking
     )
@@ -178,7 +188,7 @@ def rank(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, A
     passed over with the reason.
     """
     everything = config if config.source is not None else config.model_copy(update={"source": AUTO})
-    sourcing, store = _opened(everything, registry, report, dry=False)
+    sourcing, store = opened(everything, registry, report, dry=False)
     views, ranking = ranked(sourcing, store)
     target = views[0].target
     least = sourcing.domain.least_count
@@ -200,7 +210,7 @@ def pretrain_source(config: RunConfig, registry: Registry, report: Reporter, fol
         UsageError TL-PRETRAIN-NONE: the domain trains no source on data of the user's. TL-OUT-EXISTS: the folder is in
             use. What the domain raises for bad data.
     """
-    sourcing, _ = _opened(config, registry, report, dry=False)
+    sourcing, _ = opened(config, registry, report, dry=False)
     domain, context = sourcing.domain, sourcing.context
     if not domain.pretrains:
         raise UsageError(
@@ -214,7 +224,7 @@ def pretrain_source(config: RunConfig, registry: Registry, report: Reporter, fol
     return {**describe(folder).to_json(), "parameters": sum(t.numel() for t in source.state.values())}
 
 
-def _opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) -> tuple[Sourcing, FeatureStore]:
+def opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) -> tuple[Sourcing, FeatureStore]:
     """The domain with its options and the user's data checked, and the store of features."""
     set_threads(config)
     domain = plugins.domain(config.domain, registry)

@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "Show the report of a run.",
     "explain": "Show what a run's model looks at.",
     "pretrain": "Train a source model on your data, to keep and to hand on.",
+    "check-data": "Look through your data before any training.",
     "rank": "Rank the source models for your data, without a run.",
     "domains": "List domains, or describe one.",
     "strategies": "List strategies, or describe one.",
@@ -49,7 +50,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            found: click.Command = importlib.import_module(f"tlplat.cli.{cmd_name}").command
+            found: click.Command = importlib.import_module(f"tlplat.cli.{cmd_name.replace('-', '_')}").command
             return found
         if cmd_name not in self.commands and cmd_name in _plugin_commands():
             from tlplat import plugins

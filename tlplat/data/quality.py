@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
 from tlplat.data.examples import Examples, Inputs
-from tlplat.errors import DataError, Finding
+from tlplat.errors import DataError, Finding, TlplatError
 from tlplat.tasks.base import Task
 from tlplat.tasks.confusions import suppressed
 
@@ -23,35 +24,50 @@ def check_quality(
     ``may_repeat``: equal inputs of different units are no leak (:attr:`TargetTask.may_repeat`).
 
     Raises:
-        DataError TL-DATA-EMPTY: no row on one side.
-        DataError TL-LEAK-DUP: equal inputs among the labelled rows and the test rows.
-        DataError TL-LEAK-GROUP: one group on both sides.
-        DataError TL-LEAK-TIME: labelled rows that share moments with test rows.
-        what ``task.check`` raises for bad targets.
+        TlplatError: the first of :func:`problems`.
     """
-    for name, part in (("labelled", labelled), ("test", test)):
-        if not len(part):
-            raise DataError("TL-DATA-EMPTY", f"there is no {name} row", fix="give more rows, or another split")
-        task.check(part.targets, part.ids)
-    _check_groups(labelled, test)
-    _check_spans(labelled, test)
-    inside, across = _duplicates(labelled, test)
-    if across and not may_repeat:
-        raise DataError(
-            "TL-LEAK-DUP",
-            f"duplicate rows on both sides of the split: count {len(across)} of test rows that equal a train row",
-            findings=[Finding(f"test row {b} equals train row {a}") for a, b in across],
-            fix="remove the duplicates, or put all copies of a row on one side (give them one group)",
-        )
+    if faults := problems(labelled, test, task, may_repeat):
+        raise faults[0]
+    repeated = sum(n - 1 for n in Counter(row_digests(labelled.inputs)).values())
+    across = _copies(labelled, test)
     return {
         "labelled": {
             "rows": len(labelled),
-            **hidden({**task.facts(labelled.targets), "duplicates": inside}, least),
+            **hidden({**task.facts(labelled.targets), "duplicates": repeated}, least),
         },
         "test": {"rows": len(test), **hidden(task.facts(test.targets), least)},
         **hidden({"duplicates_across_split": len(across)}, least),
         "groups_across_split": 0,
     }
+
+
+def problems(labelled: Examples, test: Examples, task: Task, may_repeat: bool = False) -> list[TlplatError]:
+    """Everything for which a run is refused.
+
+    TL-DATA-EMPTY: no row on one side. TL-LEAK-GROUP: one group on both sides. TL-LEAK-TIME: labelled rows that share
+    moments with test rows. TL-LEAK-DUP: equal inputs among the labelled rows and the test rows. And what ``task.check``
+    raises for bad targets.
+    """
+    checks: list[Callable[[], None]] = []
+    for name, part in (("labelled", labelled), ("test", test)):
+        checks += [partial(_check_rows, name, part), partial(task.check, part.targets, part.ids)]
+    checks += [partial(check, labelled, test) for check in (_check_groups, _check_spans)]
+    if not may_repeat:
+        checks.append(partial(_check_copies, labelled, test))
+    found: list[TlplatError] = []
+    for check in checks:
+        try:
+            check()
+        except TlplatError as error:
+            found.append(error)
+            if error.code == "TL-DATA-EMPTY":
+                break
+    return found
+
+
+def _check_rows(name: str, part: Examples) -> None:
+    if not len(part):
+        raise DataError("TL-DATA-EMPTY", f"there is no {name} row", fix="give more rows, or another split")
 
 
 def _check_groups(labelled: Examples, test: Examples) -> None:
@@ -98,12 +114,22 @@ def _check_spans(labelled: Examples, test: Examples) -> None:
         )
 
 
-def _duplicates(labelled: Examples, test: Examples) -> tuple[int, list[tuple[str, str]]]:
-    """How many labelled rows repeat an earlier one, and (labelled id, test id) of equal inputs."""
+def _check_copies(labelled: Examples, test: Examples) -> None:
+    across = _copies(labelled, test)
+    if across:
+        raise DataError(
+            "TL-LEAK-DUP",
+            f"duplicate rows on both sides of the split: count {len(across)} of test rows that equal a train row",
+            findings=[Finding(f"test row {b} equals train row {a}") for a, b in across],
+            fix="remove the duplicates, or put all copies of a row on one side (give them one group)",
+        )
+
+
+def _copies(labelled: Examples, test: Examples) -> list[tuple[str, str]]:
+    """(labelled id, test id) of equal inputs."""
     ours = row_digests(labelled.inputs)
     first = {digest: labelled.ids[i] for i, digest in reversed(list(enumerate(ours)))}
-    across = [(first[d], test.ids[i]) for i, d in enumerate(row_digests(test.inputs)) if d in first]
-    return sum(n - 1 for n in Counter(ours).values()), across
+    return [(first[d], test.ids[i]) for i, d in enumerate(row_digests(test.inputs)) if d in first]
 
 
 def row_digests(inputs: Inputs, batch: int = 1024) -> list[bytes]:

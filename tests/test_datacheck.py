@@ -1,0 +1,243 @@
+"""check-data finds what is planted in the toy's rows, each by its name, and nothing in rows that are sound."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from test_runner import FAST
+
+from tlplat import checks
+from tlplat.checks.rows import close_pairs
+from tlplat.config import RunConfig
+from tlplat.data.examples import TensorInputs
+from tlplat.datacheck import check_data
+from tlplat.errors import DataError
+from tlplat.progress import Reporter
+from tlplat.runner import run
+from tlplat.stage import load_registry
+
+pytest.importorskip("cleanlab")
+
+
+def config(**more):
+    return RunConfig.model_validate({"domain": "toy", "threads": 1, "labels": 200, **more})
+
+
+def checked(**more):
+    """The findings by kind, and the error."""
+    made = config(**more)
+    document, error = check_data(made, load_registry(made), Reporter())
+    json.dumps(document, allow_nan=False)
+    return {finding["kind"]: finding for finding in document["findings"]}, error
+
+
+@pytest.fixture
+def plant(toy, monkeypatch):
+    """Alters the toy domain's pool and test rows: ``plant(change)``, with ``change(x, y, part)`` in place."""
+    original = toy.Toy.target
+
+    def planted(change):
+        def target(self, options, data, source, context):
+            made = original(self, options, data, source, context)
+            parts = {}
+            for part in ("pool", "test"):
+                rows = getattr(made, part)
+                x, y = rows.inputs.tensor.clone(), rows.targets.clone()
+                change(x, y, part)
+                parts[part] = dataclasses.replace(rows, inputs=TensorInputs(x), targets=y)
+            return dataclasses.replace(made, **parts)
+
+        monkeypatch.setattr(toy.Toy, "target", target)
+
+    return planted
+
+
+def every(count):
+    """Rows of the pool, among them enough that are labelled: the toy draws 200 of 300."""
+    return range(0, 300, 300 // count)
+
+
+def test_rows_that_are_as_they_should_be(toy):
+    found, error = checked(options={"shift": 0.0})
+    assert error is None
+    assert not {k for k, f in found.items() if f["severity"] != "note"} - {"label_errors"}, found
+    assert "covariate_shift" not in found
+    assert "concept_shift" not in found
+
+
+def test_copies_with_one_target_and_with_two(plant):
+    def change(x, y, part):
+        if part == "pool":
+            x[200:250], y[200:250] = x[:50], y[:50]
+            y[200:210] = 1 - y[:10]
+
+    plant(change)
+    found, error = checked(labels=300)
+    assert error is None
+    assert found["duplicates"]["count"] == 40
+    assert found["conflicting_duplicates"]["count"] == 10
+    assert "pool-3-200 = pool-3-0" in found["conflicting_duplicates"]["rows"]
+    assert len(found["duplicates"]["rows"]) == checks.SHOWN
+    assert found["duplicates"]["more"] == 20
+
+
+def test_near_copies_inside_and_across(plant):
+    def change(x, y, part):
+        if part == "pool":
+            x[200:220] = x[:20] + 1e-4
+            change.first = x[:5].clone()
+        else:
+            x[:5] = change.first + 2e-4
+
+    plant(change)
+    found, error = checked(labels=300)
+    assert error is None
+    assert found["near_duplicates"]["count"] >= 20
+    assert found["near_duplicates_across"]["count"] >= 5
+    assert any(row == "test-4-0 ~ pool-3-0" for row in found["near_duplicates_across"]["rows"])
+
+
+def test_a_row_on_both_sides_is_an_error_among_other_findings(plant):
+    def change(x, y, part):
+        if part == "pool":
+            change.first = x[0].clone()
+            x[100], y[100] = x[101], y[101]
+        else:
+            x[0] = change.first
+
+    plant(change)
+    found, error = checked(labels=300)
+    assert isinstance(error, DataError)
+    assert error.code == "TL-LEAK-DUP"
+    assert found["TL-LEAK-DUP"]["severity"] == "error"
+    assert found["duplicates"]["count"] == 1
+
+
+def test_missing_values_are_named_by_row(plant):
+    def change(x, y, part):
+        if part == "pool":
+            x[7, 2], x[9, 0] = torch.nan, torch.inf
+
+    plant(change)
+    found, _ = checked(labels=300)
+    assert found["missing"]["rows"] == ["pool-3-7", "pool-3-9"]
+
+
+def test_outliers(plant):
+    def change(x, y, part):
+        if part == "pool":
+            x[5] = 60.0
+
+    plant(change)
+    found, _ = checked(labels=300)
+    assert found["outliers"]["rows"] == ["pool-3-5"]
+
+
+def test_labels_that_were_turned_round(plant):
+    """A tenth of them: most are found, and most of what is found was turned."""
+
+    def change(x, y, part):
+        if part == "pool":
+            x[:, 0] += 4 * y  # a problem that can be learnt
+            y[list(every(30))] = 1 - y[list(every(30))]
+
+    plant(change)
+    found, _ = checked(labels=300)
+    named = {row.partition(":")[0] for row in found["label_errors"]["rows"]}
+    turned = {f"pool-3-{i}" for i in every(30)}
+    assert len(named & turned) >= 0.8 * len(named) > 0
+    assert found["label_errors"]["count"] >= 15
+
+
+def test_an_input_that_is_the_target(plant):
+    def change(x, y, part):
+        x[:, 4] = 2.0 * y + 0.1 * x[:, 4]
+
+    plant(change)
+    found, _ = checked(labels=300)
+    assert list(found["target_in_inputs"]["figures"]["auroc"]) == ["input 5"]
+
+
+def test_small_classes(plant):
+    def change(x, y, part):
+        y[: len(y) - 6 if part == "pool" else 200] = 0
+        y[len(y) - 6 if part == "pool" else 200 :] = 1
+
+    plant(change)
+    found, _ = checked(labels=300)
+    assert found["small_classes"]["figures"]["rows"] == {"out": 6}
+
+
+def test_shifts_by_name(plant):
+    found, _ = checked(labels=300, options={"shift": 2.0})
+    assert found["covariate_shift"]["figures"]["auroc"] > 0.8
+
+    def swapped(x, y, part):
+        y[:] = 1 - y
+
+    plant(swapped)
+    found, _ = checked(labels=300, options={"shift": 0.0})
+    assert found["concept_shift"]["figures"]["seen"] < 0.5 < found["concept_shift"]["figures"]["expected"]
+    assert "covariate_shift" not in found
+
+    def rare(x, y, part):
+        index = torch.nonzero(y == 1).flatten()
+        kept = torch.nonzero(y == 0).flatten()
+        index = index[: len(index) // 8]
+        rows = torch.cat([index, kept])
+        order = rows[torch.arange(len(y)) % len(rows)]
+        x[:], y[:] = x[order] + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), y[order]
+
+    plant(rare)
+    found, _ = checked(labels=300, options={"shift": 0.0})
+    assert "label_shift" in found
+
+
+def test_a_run_keeps_its_findings_and_cleaning_acts_on_training_rows_alone(plant, tmp_path):
+    def change(x, y, part):
+        if part == "pool":
+            x[200:250], y[200:250] = x[:50], y[:50]
+        else:
+            x[100:110], y[100:110] = x[:10], y[:10]
+
+    plant(change)
+    reports = {}
+    for name, clean in (("plain", False), ("clean", True)):
+        settings = {**FAST, "strategies": ("linear_probe",), "seeds": 1, "labels": 300, "clean": clean}
+        made = config(**settings, out=tmp_path / name)
+        reports[name] = run(made, load_registry(made), Reporter()).report
+        quality = json.loads((tmp_path / name / "data" / "quality.json").read_text(encoding="utf-8"))
+        assert any("repeat an earlier one" in f["found"] for f in quality["findings"]) is not clean
+        page = (tmp_path / name / "report" / "report.html").read_text(encoding="utf-8")
+        assert ("repeat an earlier one" in page) is not clean
+        assert ("left_out" in quality) is clean
+    rows = {k: r["labels"]["train"] + r["labels"]["validation"] for k, r in reports.items()}
+    assert rows["plain"] == 300
+    assert rows["clean"] == 300 - len(
+        {*quality["left_out"]["duplicates"], *quality["left_out"].get("label_errors", ())}
+    )
+    assert "pool-3-200" in quality["left_out"]["duplicates"]
+    assert reports["clean"]["labels"]["test"] == reports["plain"]["labels"]["test"] == 400
+    assert any(warning.startswith("--clean left ") for warning in reports["clean"]["warnings"])
+
+
+def test_small_counts_are_hidden_where_the_domain_hides_them():
+    issue = checks.Issue("outliers", "warning", "2 of 9 rows lie far", "look", rows=["a", "b"], figures={"score": [1]})
+    said = issue.to_json(least=11)
+    assert (said["count"], said["rows"], said["figures"], said["message"]) == (
+        "< 11",
+        [],
+        {},
+        "outliers: fewer than 11 rows",
+    )
+    assert issue.to_json()["rows"] == ["a", "b"]
+
+
+def test_close_pairs_are_those_of_a_plain_search():
+    x = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    x[50:60] = x[:10] + 1e-3
+    found = close_pairs(x.numpy())
+    assert [(i, i + 50) for i in range(10)] == [pair for pair in found if pair[1] in range(50, 60)]
+    assert close_pairs(x[:50].numpy()) == []
+    assert close_pairs(torch.zeros(50, 3).numpy()) == []
