@@ -14,6 +14,7 @@ from tlplat.checks import Issue
 from tlplat.checks.drift import drift
 from tlplat.checks.rows import duplicates, flat_space, missing, near_duplicates, outliers
 from tlplat.checks.targets import given_away, label_errors, small_classes
+from tlplat.data.examples import Examples
 from tlplat.errors import TlplatError
 from tlplat.features import FeatureStore
 from tlplat.view import View
