@@ -1,5 +1,6 @@
 """What a linear head reads after each block: of the source, the adapted model and the untrained network."""
 
+import dataclasses
 import math
 
 import torch
@@ -41,6 +42,12 @@ def test_other_structures_say_which_block_is_another(registry):
     assert len(shorter["blocks"]) < 3
     tapped = depths(registry, "head2toe")
     assert len(tapped["blocks"]) == 3
+
+
+def test_rows_of_one_moment_cannot_be_parted(registry):
+    bench = toybench(registry)
+    rows = dataclasses.replace(bench.target.test, spans=torch.tensor([[0, 9]] * len(bench.target.test)))
+    assert probes(bench.source, bench.source.build(registry), bench.target.task, rows, registry) is None
 
 
 def test_a_class_of_one_row_cannot_be_parted(registry):

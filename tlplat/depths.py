@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Examples
-from tlplat.data.splits import inner_folds, partition
+from tlplat.data.splits import Fold, inner_folds, partition
+from tlplat.errors import DataError
 from tlplat.features import apply_in_batches, finite
 from tlplat.model import Backbone, SourceModel, model_device
 from tlplat.registry import Registry
@@ -35,11 +37,15 @@ def probes(
         weights) the metric, or None; ``moved``: how far its weights are from the source's, as a share of their size.
         ``kept``: of what the adapted model's last block tells beyond a guess, the share that the source's told already;
         ``by_chance``: that the untrained network's tells.
-        None where the task fits no head on features, or a class has too few rows to be parted.
+        None where the task fits no head on features, or the rows are too few to be parted.
     """
     rows = rows.select(torch.arange(min(len(rows), MOST_ROWS)))
     smallest = int(torch.unique(task.strata(rows.targets), return_counts=True)[1].min())
     if "fit_head" not in task.info().offers or task.prepares or smallest < 2:
+        return None
+    try:
+        folds = partition(rows, 0, task, FOLDS)
+    except DataError:  # rows of a time so short that each overlaps with all others
         return None
     before = source.build(registry)
     with torch.random.fork_rng(devices=[]):
@@ -47,10 +53,10 @@ def probes(
         untrained = source.build(registry, random=True)
     same = _equal(before, adapted)
     scores = {
-        "source": _scores(before.to(model_device(adapted)), rows, task),
-        "untrained": _scores(untrained.to(model_device(adapted)), rows, task),
+        "source": _scores(before.to(model_device(adapted)), rows, task, folds),
+        "untrained": _scores(untrained.to(model_device(adapted)), rows, task, folds),
     }
-    scores["adapted"] = scores["source"] if same else _scores(adapted, rows, task)
+    scores["adapted"] = scores["source"] if same else _scores(adapted, rows, task, folds)
     names = list(adapted.blocks)
     blocks = []
     for i, name in enumerate(names):
@@ -68,8 +74,8 @@ def probes(
     }
 
 
-def _scores(backbone: Backbone, rows: Examples, task: Task) -> list[float]:
-    return [_probe(z, rows, task) for z in _features(backbone, rows)]
+def _scores(backbone: Backbone, rows: Examples, task: Task, folds: Sequence[Fold]) -> list[float]:
+    return [_probe(z, rows, task, folds) for z in _features(backbone, rows)]
 
 
 def _features(backbone: Backbone, rows: Examples) -> list[Tensor]:
@@ -84,10 +90,10 @@ def _features(backbone: Backbone, rows: Examples) -> list[Tensor]:
     return list(torch.split(whole, widths, dim=1))
 
 
-def _probe(z: Tensor, rows: Examples, task: Task) -> float:
+def _probe(z: Tensor, rows: Examples, task: Task, folds: Sequence[Fold]) -> float:
     """Mean over the folds: embeddings of two fits cannot be compared."""
     found = []
-    for fold in partition(rows, 0, task, FOLDS):
+    for fold in folds:
         train = rows.select(fold.train)
         settled = task.settled(train.targets)
         head = settled.fit_head(z[fold.train], train.targets, inner_folds(train, task))
