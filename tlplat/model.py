@@ -143,13 +143,15 @@ class ModuleInfo:
 
     Attributes:
         kind: the class's name. grouped: a convolution in groups. parameters: of the layer.
-        width: output features or channels of a linear or convolution layer, 0 for others.
+        width: output features or channels of a linear or convolution layer, 0 for others. dilated: a convolution with
+            holes.
     """
 
     kind: str
     grouped: bool = False
     parameters: int = 0
     width: int = 0
+    dilated: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class BackboneInfo:
                 grouped=getattr(m, "groups", 1) != 1,
                 parameters=sum(p.numel() for p in m.parameters()),
                 width=getattr(m, "out_features", getattr(m, "out_channels", 0)),
+                dilated=getattr(m, "dilation", 1) not in (1, (1,), (1, 1), (1, 1, 1)),
             )
             for name, m in backbone.named_modules()
             if name and not list(m.children())

@@ -321,6 +321,17 @@ def test_models_of_before_keras_3(saved, tmp_path):
     assert torch.equal(old.head["weight"], new.head["weight"])
 
 
+def test_low_rank_layers_pass_over_dilated_convolutions(saved):
+    """peft's own convolutions know no dilation, so that their outputs would be of another length."""
+    from tlplat.model import BackboneInfo
+    from tlplat.strategies.injection import MERGEABLE, targets
+
+    backbone = rebuilt(load_source(saved[0] / "sequences.keras"))
+    found = {type(backbone.get_submodule(name)): name for name in targets(BackboneInfo.of(backbone), MERGEABLE)}
+    assert set(found) == {nn.Linear}, "the one plain convolution is in groups, the other dilated"
+    assert any(m.dilation == (2,) for m in backbone.modules() if isinstance(m, nn.Conv1d))
+
+
 def test_statistics_move_as_in_keras(saved, keras):
     """One training batch: Keras keeps 90 % of the mean, and so does torch with its momentum of 10 %."""
     x = rows_of("images", 32)

@@ -77,11 +77,11 @@ def peft_layers(model: TransferModel) -> list[tuple[str, Any]]:
 
 
 def targets(backbone: BackboneInfo, kinds: Collection[str]) -> list[str]:
-    """Names below the backbone of its ungrouped layers of the ``kinds``."""
+    """Names below the backbone of its ungrouped layers of the ``kinds``; peft's convolutions have no dilation."""
     return [
         name.removeprefix("backbone.")
         for name, m in backbone.modules.items()
-        if m.kind in kinds and not m.grouped and m.parameters
+        if m.kind in kinds and not m.grouped and not m.dilated and m.parameters
     ]
 
 
