@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from head_peers import DECAY, EPOCHS, HEADS, MANY, SOLVERS
-from machine import RESULTS, at_best_threads, machine, publish
+from machine import RESULTS, at_best_threads, machine, publish, use_threads
 from torch.nn import functional as F
 
 SHAPES = {
@@ -53,7 +53,7 @@ def peak_mb() -> float:
 
 def child(shape: str, peer: str, threads: int, repeats: int) -> dict[str, Any]:
     """Runs in the peer's own process."""
-    torch.set_num_threads(threads)
+    use_threads(threads, peer)
     z, y = data(*SHAPES[shape])
     n, _, c = SHAPES[shape]
     x = z.bfloat16() if peer == "tlplat bf16" else z

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from frozen_head import data, quartiles
 from head_peers import Head
-from machine import RESULTS, at_best_threads, machine, publish
+from machine import RESULTS, at_best_threads, machine, publish, use_threads
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -174,7 +174,7 @@ def rival(peer: str) -> str:
 
 def child(shape: str, peer: str, threads: int, repeats: int) -> dict[str, Any]:
     """Runs in the peer's own process."""
-    torch.set_num_threads(threads)
+    use_threads(threads, peer)
     z, y = data(*SHAPES[shape])
     n, _, c = SHAPES[shape]
     grid = loops(n) if rival(peer) == "tlplat sgd" else solved(n)

@@ -37,6 +37,18 @@ def machine() -> dict[str, Any]:
     }
 
 
+def use_threads(threads: int, peer: str) -> None:
+    """Torch's threads; for scikit-learn also those of the libraries behind numpy and scipy, once they are loaded."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if peer == "scikit-learn":
+        import sklearn.linear_model  # noqa: F401
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
+
+
 def at_best_threads(command: Callable[[int], Sequence[str]], launcher: Sequence[str], what: str) -> dict[str, Any]:
     """What a peer's process prints last (JSON with ``seconds``), at the better of one thread and all cores."""
     runs: list[dict[str, Any]] = []
