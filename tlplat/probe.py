@@ -23,7 +23,7 @@ from tlplat.storage import write_json
 
 PRELOAD = ["tlplat.domain", "tlplat.edits", "tlplat.strategy", "tlplat.tasks.base"]
 """Imported once, in the server that the probes are forked from: torch takes seconds."""
-LIMIT = 30.0
+LIMIT = 120.0
 """Seconds that a plugin may take to load before it is used."""
 
 
@@ -43,6 +43,7 @@ def probe_all(name: str | None, timeout: float) -> list[tuple[PluginEntry, Plugi
     with stdout_to_stderr():  # the server and its children inherit it
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
+        _warm(context)
         return [(e, metadata_fault(e, entries) or _probe(e, timeout, context)) for e in chosen]
 
 
@@ -60,6 +61,7 @@ def vet(entry: PluginEntry) -> None:
     with stdout_to_stderr():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
+        _warm(context)
         fault = _probe(entry, LIMIT, context)
     if fault is not None:
         raise fault
@@ -76,6 +78,22 @@ def _state(entry: PluginEntry) -> str:
             stamp = [spec.origin, facts.st_mtime_ns, facts.st_size]
             return json_hash([entry.group, entry.name, entry.module, entry.owner, __version__, sys.version, *stamp], 32)
     return json_hash([entry.group, entry.name, entry.module, entry.owner, __version__, sys.version], 32)
+
+
+def _warm(context: multiprocessing.context.ForkServerContext) -> None:
+    """Start the server and wait for it, so that its own import of torch is on no plugin's time."""
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_greet, args=(there,), daemon=True)
+    child.start()
+    there.close()
+    with suppress(EOFError):
+        here.recv_bytes()
+    child.join()
+
+
+def _greet(answer: Connection) -> None:
+    """In the child."""
+    answer.send_bytes(b"{}")
 
 
 def _probe(
