@@ -64,7 +64,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["full_ft", "lora", "truncate", "side_tune"])
-@pytest.mark.parametrize("form", list(FORMATS))
+@pytest.mark.parametrize("form", [f for f in FORMATS if f != "keras"])
 def test_each_format_equals_the_model(toy, trained, registry, tmp_path, tmp_path_factory, strategy, form) -> None:
     folder = trained(strategy, registry, tmp_path_factory.mktemp("runs") / strategy)
     loaded, _ = load_run_model(folder)
@@ -74,6 +74,15 @@ def test_each_format_equals_the_model(toy, trained, registry, tmp_path, tmp_path
     assert path.exists()
     assert done.difference < 1e-4
     assert [p.name for p in tmp_path.iterdir()] == [path.name], "no temporary is left"
+
+
+def test_the_format_keras_takes_keras_models_alone(trained, toy, registry, tmp_path, tmp_path_factory) -> None:
+    """What it writes of those is tested in tests/kerasio."""
+    loaded, _ = load_run_model(trained("full_ft", registry, tmp_path_factory.mktemp("runs") / "full_ft"))
+    with pytest.raises(ModelError, match="not a file of Keras's") as caught:
+        export(ready(loaded, toy.rows(9, 5).inputs.tensor), "keras", tmp_path / "m.keras")
+    assert caught.value.code == "TL-MODEL-UNSUPPORTED"
+    assert not list(tmp_path.iterdir())
 
 
 def test_onnx_runs_alone_with_its_labels(toy, trained, registry, tmp_path, tmp_path_factory) -> None:

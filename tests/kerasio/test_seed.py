@@ -38,12 +38,12 @@ def folder(keras, digits, tmp_path_factory):
         [
             keras.Input((8, 8, 1)),
             layers.Rescaling(1 / 16),
-            layers.Conv2D(12, 3, padding="same", activation="relu"),
+            layers.Conv2D(12, 3, padding="same", activation="relu", name="conv"),
             layers.BatchNormalization(),
             layers.MaxPooling2D(),
             layers.Flatten(),
             layers.Dropout(0.1),
-            layers.Dense(32, activation="relu"),
+            layers.Dense(32, activation="relu", name="hidden"),
             layers.Dense(5, activation="softmax"),
         ]
     )
@@ -103,7 +103,7 @@ def test_the_model_needs_no_keras(finished, digits):
 def test_a_complete_run_resumes_and_predicts_from_rows_in_memory(finished, digits):
     model = tlplat.load_model(finished)
     assert model.labels == tuple("56789")
-    assert list(model.module.backbone.blocks) == ["conv2d", "dense"]
+    assert list(model.module.backbone.blocks) == ["conv", "hidden"]
     assert main(["resume", str(finished), "--quiet"]) == 0
     with pytest.raises(DataError, match="shape"):
         model.predict(digits[0][:2, :7])
