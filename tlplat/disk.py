@@ -84,6 +84,20 @@ def write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a ResourceError TL-IO-READ."""
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            "TL-IO-READ",
+            f"cannot read {path}: {error.strerror or error}",
+            where=str(path),
+            fix="check that the file exists and is yours to read",
+        ) from error
+
+
 def write_chunks(path: Path, chunks: Iterable[Buffer]) -> None:
     """Put a file of these bytes in place atomically and durably; parent folders are made.
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tlplat.disk import clean_temporaries, make_folders, write_chunks, write_errors
-from tlplat.errors import ModelError, ResourceError
+from tlplat.disk import clean_temporaries, make_folders, read_errors, write_chunks, write_errors
+from tlplat.errors import ModelError
 from tlplat.manifest import check_manifest, read_manifest, sha256_file, write_manifest
 from tlplat.tensorfile import read_tensors, write_tensors
 
@@ -61,15 +61,10 @@ def read_json(path: Path | str) -> Any:
     it is no JSON.
     """
     path = Path(path)
+    with read_errors(path):
+        text = path.read_bytes()
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise ResourceError(
-            "TL-IO-READ",
-            f"cannot read {path}: {error.strerror}",
-            where=str(path),
-            fix="check that the file exists and is yours to read",
-        ) from error
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         place = f", line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise ModelError(

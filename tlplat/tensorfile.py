@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlplat.disk import Buffer, write_chunks
-from tlplat.errors import ModelError, ResourceError
+from tlplat.disk import Buffer, read_errors, write_chunks
+from tlplat.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,21 +79,15 @@ def read_tensors(
 
     path = Path(path)
     try:
-        known = _verify(path)
-        if require_checksum and not known:
-            raise _corrupt(path, "it has no checksum")
-        # by descriptor: safe_open refuses a path that is not UTF-8
-        with open(path, "rb") as raw, safe_open(f"/dev/fd/{raw.fileno()}", framework="pt") as file:
-            # clone: memory aligned as torch aligns it, so that a result does not depend on where a tensor came from
-            tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
-            metadata = dict(file.metadata() or {})
-    except OSError as error:
-        raise ResourceError(
-            "TL-IO-READ",
-            f"cannot read {path}: {error.strerror or error}",
-            where=str(path),
-            fix="check that the file exists and is yours to read",
-        ) from error
+        with read_errors(path):
+            known = _verify(path)
+            if require_checksum and not known:
+                raise _corrupt(path, "it has no checksum")
+            # by descriptor: safe_open refuses a path that is not UTF-8
+            with open(path, "rb") as raw, safe_open(f"/dev/fd/{raw.fileno()}", framework="pt") as file:
+                # clone: memory aligned as torch aligns it, so that a result does not depend on where a tensor came from
+                tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
+                metadata = dict(file.metadata() or {})
     except SafetensorError as error:
         if "unknown variant" in str(error):
             raise ModelError(

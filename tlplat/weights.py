@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tlplat.errors import ModelError, ResourceError
+from tlplat.disk import read_errors
+from tlplat.errors import ModelError
 from tlplat.tensorfile import read_tensors
 
 NESTS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
@@ -45,16 +46,8 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def _head(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(16)
-    except OSError as error:
-        raise ResourceError(
-            "TL-IO-READ",
-            f"cannot read {path}: {error.strerror or error}",
-            where=str(path),
-            fix="check that the file exists and is yours to read",
-        ) from error
+    with read_errors(path), open(path, "rb") as file:
+        return file.read(16)
 
 
 def _look_into_zip(path: Path) -> None:

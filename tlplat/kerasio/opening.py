@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from tlplat.archives import check_member
-from tlplat.errors import ModelError, ResourceError
+from tlplat.disk import read_errors
+from tlplat.errors import ModelError
 from tlplat.kerasio.hdf5 import check_objects, library, text_attribute
 
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK"
@@ -70,17 +71,9 @@ def opened(path: Path) -> Iterator[Opened]:
             member or an object that lies outside), TL-MODEL-INCOMPLETE (weights alone, or none).
         PluginError TL-PLUGIN-EXTRA: h5py is not installed. ResourceError TL-IO-READ.
     """
-    try:
+    with read_errors(path), open(path, "rb") as raw:
         size = path.stat().st_size
-        with open(path, "rb") as raw:
-            head = raw.read(8)
-    except OSError as error:
-        raise ResourceError(
-            "TL-IO-READ",
-            f"cannot read {path}: {error.strerror or error}",
-            where=str(path),
-            fix="check that the file exists and is yours to read",
-        ) from error
+        head = raw.read(8)
     if size > MOST_BYTES:
         raise _too_big(path, f"{path.name} has {size} bytes", f"at most {MOST_BYTES}")
     if head == HDF5:
