@@ -1,11 +1,11 @@
 """Is the choice worth having? `--strategy auto` at the default budget against the best strategy in hindsight.
 
-For each cell (target, source network, number of labels) and draw of test rows, labels and seeds, the default search
+For each cell (domain, target, source network, labels) and draw of test rows, labels and seeds, the default search
 chooses; its score is the mean test score of what it chose, over the run's seeds. Every strategy at its usual rate is
 then fitted on the same labelled rows with two seeds: the best of these is picked on one seed and compared on the other,
 both ways, so that the luck of many equal strategies is no regret. Intervals are Student's over cells.
 
-python bench/selection.py [--draws 2] [--only coding/b-theta] [--trials FOLDER]
+python bench/selection.py [--draws 2] [--only coding/b-theta] [--trials FOLDER] [--show]
 
 Finished runs are kept in results/selection-cells.json and not repeated; one that has lost its "auto" there is searched
 again, with the hindsight that is known.
@@ -20,7 +20,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from tlplat.config import RunConfig
 from tlplat.halving import PLAIN, search_cost
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
+from tlplat.resolve import resolve
 from tlplat.rounds import choice, everyone, seek
 from tlplat.selection import Job, Search
 from tlplat.stage import load_registry, prepare, search_of, seeds_of
@@ -47,29 +48,34 @@ ALWAYS = ("full_ft", "linear_probe", "zero_shot")
 
 @dataclass(frozen=True)
 class Cell:
-    """A target, the source's network, and how many rows of the target are labelled."""
+    """A demo of a domain with its options, and how many rows of the target are labelled."""
 
-    task: str
-    organism: str
-    backbone: str
+    name: str
     labels: int
+    domain: str
+    options: Mapping[str, str]
 
-    @property
-    def name(self) -> str:
-        return f"{self.task}/{self.organism}/{self.backbone}"
+
+def genomes(task: str, organism: str, backbone: str, labels: int) -> Cell:
+    options = {"task": task, "target_organism": organism, "backbone": backbone}
+    return Cell(f"{task}/{organism}/{backbone}", labels, "genomics", options)
 
 
 CELLS = [
-    *(Cell("start-site", o, "cnn", n) for n in (64, 16) for o in ("s-aureus", "b-theta")),
-    *(Cell("coding", o, "codon", n) for n in (64, 16) for o in ("s-aureus", "b-theta")),
-    *(Cell("start-site", o, "cnn-norm", 32) for o in ("s-aureus", "b-theta")),
-    *(Cell("coding", o, "cnn", 32) for o in ("s-aureus", "b-theta")),
+    *(genomes("start-site", o, "cnn", n) for n in (64, 16) for o in ("s-aureus", "b-theta")),
+    *(genomes("coding", o, "codon", n) for n in (64, 16) for o in ("s-aureus", "b-theta")),
+    *(genomes("start-site", o, "cnn-norm", 32) for o in ("s-aureus", "b-theta")),
+    *(genomes("coding", o, "cnn", 32) for o in ("s-aureus", "b-theta")),
+    *(Cell("credit/self-employed", n, "finance", {"task": "credit"}) for n in (40, 120)),
+    *(Cell("prognosis/gbsg", n, "medicine", {"task": "prognosis"}) for n in (60, 200)),
+    Cell("diagnosis", 40, "medicine", {"task": "diagnosis"}),
+    *(Cell("digits", n, "vision", {"task": "classification"}) for n in (20, 50)),
 ]
 
 
-@functools.lru_cache(maxsize=1)
-def registry() -> Registry:
-    return load_registry(RunConfig.model_validate({"domain": "genomics"}))
+@functools.cache
+def registry(domain: str) -> Registry:
+    return load_registry(RunConfig.model_validate({"domain": domain}))
 
 
 def measure(cell: Cell, draw: int, trials: Path, known: dict[str, Any]) -> dict[str, Any]:
@@ -77,18 +83,11 @@ def measure(cell: Cell, draw: int, trials: Path, known: dict[str, Any]) -> dict[
 
     ``known``: what is there of it already, and not measured again.
     """
-    config = RunConfig.model_validate(
-        {
-            "domain": "genomics",
-            "labels": cell.labels,
-            "data_seed": draw,
-            "seed": draw,
-            "threads": 1,
-            "jobs": 1,
-            "options": {"task": cell.task, "target_organism": cell.organism, "backbone": cell.backbone},
-        }
-    )
-    stage = prepare(config, registry(), Reporter())
+    loaded = registry(cell.domain)
+    given = {"domain": cell.domain, "labels": cell.labels, "data_seed": draw, "seed": draw, "threads": 1, "jobs": 1}
+    given |= {f"options.{name}": value for name, value in cell.options.items()}
+    config, _ = resolve(given, environ={}, domain=loaded.get("domains", cell.domain))
+    stage = prepare(config, loaded, Reporter())
     search = search_of(stage, trials / f"{cell.name.replace('/', '_')}-{cell.labels}-{draw}", seeds_of(config))
     chosen = known if "auto" in known else choose(search, allow(search, everyone(search), None, 1))
     made = {}
@@ -197,7 +196,7 @@ def tell(name: str, done: list[dict[str, Any]], about: dict[str, Any]) -> None:
     figures = ["regret", "naive", *(f"auto - {a}" for a in ALWAYS)]
     means = {f: interval([row[f] for row in rows]) for f in figures}
     shown = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
-    title = "The default search against the best strategy in hindsight, in points of AUROC"
+    title = "The default search against the best strategy in hindsight, in points of the cell's metric"
     publish(name, title, list(rows[0]), [*shown, {"cell": f"mean of {len(rows)} cells, 95 %", **means}], about)
 
 
@@ -206,6 +205,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--only", help="cells whose name begins so")
     parser.add_argument("--name", default="selection")
+    parser.add_argument("--show", action="store_true", help="only print and write what was measured before")
     parser.add_argument("--trials", type=Path, help="keep trials here, so that another search need not repeat them")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -213,7 +213,7 @@ def main() -> None:
     cells = RESULTS / f"{options.name}-cells.json"
     kept: list[dict[str, Any]] = json.loads(cells.read_text(encoding="utf-8")) if cells.exists() else []
     done = {(d["cell"], d["labels"], d["draw"]): d for d in kept}
-    for draw, cell in itertools.product(range(options.draws), CELLS):
+    for draw, cell in itertools.product(range(0 if options.show else options.draws), CELLS):
         where = (cell.name, cell.labels, draw)
         known = done.get(where, {})
         if not cell.name.startswith(options.only or "") or complete(known):
