@@ -139,3 +139,18 @@ def test_few_fits_start_no_helper(staged):
         crew.run([job])
         assert crew.helpers == []
     assert search.is_done(job)
+
+
+@pytest.mark.slow
+def test_few_slow_fits_start_one(staged, monkeypatch):
+    """Few fits of a large network: what the first ones took says that a helper pays."""
+    folder, search = staged
+    monkeypatch.setattr("tlplat.crew.WORTHWHILE", float("inf"))
+    jobs = first_jobs(search)
+    with Crew(folder, search, 2, print) as crew:
+        crew.run(jobs[:2])
+        assert not crew.helpers, "quick fits are done before it has started"
+        monkeypatch.setattr("tlplat.crew.WORTH_SECONDS", 1e-9)
+        crew.run(jobs[2:])
+        assert len(crew.helpers) == 1
+    assert all(search.is_done(job) for job in jobs)

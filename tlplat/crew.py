@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,9 @@ from tlplat.selection import Job, Search
 from tlplat.stage import loaded_names
 
 WORTHWHILE = 24
-"""Fits below which a helper's start costs more than it saves."""
+"""Fits below which a helper's start costs more than it saves, where fits are as quick as most are."""
+WORTH_SECONDS = 20.0
+"""The same in seconds, told by the fits of this process: few fits of a large network are worth a helper too."""
 HEARD = 0.5
 """Seconds after which observers are told what helpers do while this process only waits for them."""
 
@@ -73,12 +76,20 @@ class Crew:
             self.left.extend(wanted)
             self.change.notify_all()
         while (mine := self._take()) is not None:
+            began = time.monotonic()
             self.search.do(mine)
+            if not self.helpers and self._seconds_left(mine, time.monotonic() - began) >= WORTH_SECONDS:
+                self.hire(self.wanted)
         while not self._settled():
             self.observers.hand_over()
         self.observers.hand_over()
         if fault := self._fault():
             raise fault
+
+    def _seconds_left(self, done: Job, seconds: float) -> float:
+        """What the jobs that wait will take, at the pace of one that was done; 0 where it took no steps."""
+        size = self.search.size(done)
+        return seconds / size * sum(map(self.search.size, self.left)) if size else 0.0
 
     def hire(self, count: int) -> None:
         """Start ``count`` helpers, each served by a thread of this process."""
