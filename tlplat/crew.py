@@ -25,7 +25,7 @@ from tlplat.stage import loaded_names
 
 WORTHWHILE = 24
 """Fits below which a helper's start costs more than it saves, where fits are as quick as most are."""
-WORTH_SECONDS = 20.0
+WORTH_SECONDS = 10.0
 """The same in seconds, told by the fits of this process: few fits of a large network are worth a helper too."""
 HEARD = 0.5
 """Seconds after which observers are told what helpers do while this process only waits for them."""
