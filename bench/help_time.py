@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--without", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=30)
     options = parser.parse_args()
-    count = "import importlib.metadata as m; print(sum(e.group == 'tlplat.domains' for e in m.entry_points()))"
+    count = "import importlib.metadata as m; print(len(m.entry_points(group='tlplat.domains')))"
     calls = {
         "tlplat --help": ("-m", "tlplat", "--help"),
         "import click, pluggy": ("-c", "import click, pluggy"),
