@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -18,8 +19,9 @@ class _Sklearn(Baseline):
     def __init__(self) -> None:
         self._features = 0
 
+    @abstractmethod
     def estimator(self, classify: bool, y: np.ndarray, seed: int) -> Any:
-        raise NotImplementedError
+        """An estimator that is not fitted yet."""
 
     def learnt(self, made: Any) -> None:
         """Note what the last fit learnt."""
