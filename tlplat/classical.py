@@ -26,14 +26,19 @@ class EstimatorBaseline(Baseline):
 
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         model = self.make(seed).fit(_rows(train.inputs), train.targets.numpy())
-        if not hasattr(model, "predict_proba"):
-            return [np.asarray(model.predict(_rows(inputs)), dtype=np.float64) for inputs in others]
-        found = []
-        for inputs in others:
-            whole = np.zeros((len(inputs), task.info().outputs))
-            whole[:, model.classes_] = model.predict_proba(_rows(inputs))
-            found.append(whole)
-        return found
+        return [predicted(model, _rows(inputs), task) for inputs in others]
+
+
+def predicted(model: Any, x: np.ndarray, task: Task) -> np.ndarray:
+    """Predictions of a fitted estimator for rows x (n, d), as ``task.decode`` gives them, float64.
+
+    (n, classes) for one with ``predict_proba``: a label that no training row has gets 0.
+    """
+    if not hasattr(model, "predict_proba"):
+        return np.asarray(model.predict(x), dtype=np.float64)
+    whole = np.zeros((len(x), task.info().outputs))
+    whole[:, model.classes_] = model.predict_proba(x)
+    return whole
 
 
 def _rows(inputs: Inputs) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tlplat.classical import predicted
 from tlplat.data.examples import Examples, Inputs, TensorInputs
 from tlplat.domain import Baseline
 from tlplat.tasks.base import Task
@@ -33,14 +34,7 @@ class _Sklearn(Baseline):
         made = self.estimator(classify, y, seed).fit(x, y)
         self._features = x.shape[1] * (task.info().outputs if classify else 1)
         self.learnt(made)
-        if not classify:
-            return [np.asarray(made.predict(_flat(o)), dtype=np.float64) for o in others]
-        found = []
-        for o in others:
-            full = np.zeros((len(o), task.info().outputs))
-            full[:, made.classes_] = made.predict_proba(_flat(o))
-            found.append(full)
-        return found
+        return [predicted(made, _flat(o), task) for o in others]
 
     def inference_cost(self) -> float:
         return float(self._features)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from tlplat.classical import predicted
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, Inputs
 from tlplat.data.splits import inner_folds
@@ -49,8 +51,9 @@ class _Trees(Baseline):
     def __init__(self) -> None:
         self._nodes, self._steps = 0, 0.0
 
+    @abstractmethod
     def make(self, seed: int, rows: int) -> Any:
-        raise NotImplementedError
+        """An estimator that is not fitted yet."""
 
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         encoder = TableEncoder.fit(table_of(train.inputs))
@@ -60,13 +63,7 @@ class _Trees(Baseline):
         trees = [tree.tree_ for tree in np.ravel(model.estimators_)]
         self._nodes = sum(tree.node_count for tree in trees)
         self._steps = float(sum(tree.max_depth for tree in trees))
-        classes = len(task.info().labels)
-        found = []
-        for rows in others:
-            said = np.zeros((len(rows), classes))
-            said[:, model.classes_] = model.predict_proba(encoder.encode(table_of(rows)).numpy())
-            found.append(said)
-        return found
+        return [predicted(model, encoder.encode(table_of(rows)).numpy(), task) for rows in others]
 
     def inference_cost(self) -> float:
         return self._steps
