@@ -47,7 +47,7 @@ def test_tables_are_merged_key_by_key(file):
     [
         ("strategies=a,b", "strategies", ("a", "b")),
         ('strategies=["a", "b"]', "strategies", ("a", "b")),
-        ("labels=all", "labels", None),
+        ("labels=all", "labels", "all"),
         ("source=tiara", "source", "tiara"),
         ('source="3"', "source", "3"),
         ("train.epochs = 1.5", None, None),

@@ -30,8 +30,10 @@ def test_the_domains_own_unlabelled_rows_are_the_pool_without_the_labelled_ones(
     assert "unlabeled" in stage.views[0].bench(stage.bench).task_info.offers
 
 
-def test_where_all_rows_are_labelled_none_is_unlabelled(toy):
-    _, stage = staged(toy, labels=300)
+@pytest.mark.parametrize("labels", [300, "all"])
+def test_where_all_rows_are_labelled_none_is_unlabelled(toy, labels):
+    _, stage = staged(toy, labels=labels)
+    assert len(stage.views[0].labelled) == len(stage.target.pool) == 300
     assert stage.views[0].unlabeled is None
     assert "unlabeled" not in stage.views[0].bench(stage.bench).task_info.offers
 

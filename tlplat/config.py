@@ -25,8 +25,10 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _all_labels(value: Any) -> Any:
-    return None if value == "all" else value
+def _labels(value: Any) -> Any:
+    if value in (None, "all") or (type(value) is int and 2 <= value < 2**31):
+        return value
+    raise ValueError(f'wrong value (found: {quote(value)}, expected: an integer from 2, or "all")')
 
 
 def _absolute(value: Any) -> Any:
@@ -123,7 +125,7 @@ class RunConfig(Table):
     strategies: Annotated[tuple[Text, ...], BeforeValidator(_split), Field(min_length=1)] = Field(
         default=("auto",), description="strategies, or auto for all that fit"
     )
-    labels: Annotated[Annotated[int, Field(strict=True, ge=2, lt=2**31)] | None, BeforeValidator(_all_labels)] = Field(
+    labels: Annotated[int | Literal["all"] | None, PlainValidator(_labels)] = Field(
         default=None, description='labelled rows, training and validation together; "all" for every row'
     )
     seeds: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(default=5, description="repetitions of each trial")

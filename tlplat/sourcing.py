@@ -100,7 +100,8 @@ class Sourcing:
         target = self.domain.target(self.options, self.data, source, self.context)
         by_default = None if self.data.path else self.domain.labels_by_default(self.options.model_dump())
         wanted = self.config.labels if self.config.labels is not None else by_default
-        return View(called, source, target, draw_labels(target.pool, wanted, self.config.data_seed, target.task))
+        count = None if wanted == "all" else wanted
+        return View(called, source, target, draw_labels(target.pool, count, self.config.data_seed, target.task))
 
     def _unlabeled(self, view: View) -> Admitted | None:
         """The user's unlabelled rows, else the domain's own, without test and labelled rows; None where none is."""

@@ -53,7 +53,7 @@ class KilledError(Exception):
 class StrategySuite(Suite):
     """Subclass it with a fixture ``strategy`` that returns an instance; pytest runs the checks.
 
-    Each check trains for at most 60 steps on toy data: a suite takes about three seconds.
+    Each check trains for at most 60 steps on toy data: a suite takes some seconds.
     """
 
     @pytest.fixture
