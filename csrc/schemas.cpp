@@ -22,4 +22,11 @@ STABLE_TORCH_LIBRARY(tlplat, m) {
   m.def(
       "extract_features(Tensor x, Tensor? mask, Tensor block_weight, Tensor? block_bias, Tensor? norm_weight, "
       "Tensor? norm_bias, float norm_eps, int activation, int precision, int dtype) -> Tensor");
+  // A post-norm transformer layer over the tokens (rows, hidden) of texts one after another, whose numbers of tokens are
+  // `lengths`: h = norm1(x + mix(attention(qkv(x)))), then norm2(h + down(activation(up(h)))). No gradient.
+  m.def(
+      "frozen_encoder_layer(Tensor x, Tensor lengths, int heads, Tensor qkv_weight, Tensor? qkv_bias, Tensor mix_weight, "
+      "Tensor? mix_bias, Tensor norm1_weight, Tensor norm1_bias, Tensor up_weight, Tensor? up_bias, Tensor down_weight, "
+      "Tensor? down_bias, Tensor norm2_weight, Tensor norm2_bias, float norm1_eps, float norm2_eps, int activation, "
+      "int precision) -> Tensor");
 }

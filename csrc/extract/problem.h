@@ -21,3 +21,15 @@ struct TlplatBlock {
   int32_t x_dtype, activation, precision, isa;
   bool pool;                // mean over tokens; without it there is one token a row
 };
+
+// A transformer layer over tokens of texts that lie one after another: x + attention, then x + down(up(x)), each followed
+// by its layer norm. The blocks have no norm and no pooling of their own.
+struct TlplatLayer {
+  const void* x;           // (rows, hidden) float, contiguous
+  void* out;               // the same
+  const int64_t* lengths;  // (texts,) tokens of each; their sum is rows
+  int64_t texts, rows, hidden, heads;
+  TlplatBlock qkv, mix, up, down;  // hidden -> 3 * hidden, hidden -> hidden, hidden -> inner, inner -> hidden
+  const void *norm1_weight, *norm1_bias, *norm2_weight, *norm2_bias;  // (hidden,) float
+  double eps1, eps2;
+};

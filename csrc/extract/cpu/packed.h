@@ -34,8 +34,9 @@ class PackedBlock {
       k_.widen(x, p_.x_dtype, p_.stride, p_.k, reinterpret_cast<T*>(to));
       return 1;
     }
-    k_.widen(x, p_.x_dtype, p_.stride, p_.k, wide);
-    const float scale = round(wide, q, to);
+    const bool ready = p_.x_dtype == TLPLAT_F32 && p_.stride == 1 && sizeof(T) == 4;
+    if (!ready) k_.widen(x, p_.x_dtype, p_.stride, p_.k, wide);
+    const float scale = round(ready ? reinterpret_cast<const T*>(x) : wide, p_.k, q, to);
     if (p_.precision == TLPLAT_ROUND_INT8 && step_ == 4)
       for (int64_t j = 0; j < p_.k; ++j) to[j] = char(to[j] ^ 0x80);  // + 128: bytes without sign, see offset_
     return scale;
@@ -43,14 +44,22 @@ class PackedBlock {
 
   // z (rows, ld) of encoded rows and their scales; rows is a multiple of kTileRows.
   void run(const char* rows_of_x, int64_t rows, const float* scale, T* z) const {
-    if (tiles_) in_tiles(rows_of_x, rows, z);
-    else in_blas(reinterpret_cast<const T*>(rows_of_x), rows, z);
-    if constexpr (sizeof(T) == 4)
-      if (p_.precision == TLPLAT_ROUND_INT8)
-        round_.rescale(z, rows, ld_, scale, column_.get(), offset_.get(), step_ == 4);
-    k_.activate(z, rows, ld_, bias_.get(), p_.activation);
+    product(rows_of_x, rows, scale, z, false, [](int64_t, int64_t, const T*, int64_t) {});
     if (p_.norm_weight) k_.normalise(z, rows, ld_, p_.d, norm_weight_.get(), norm_bias_.get(), p_.eps);
   }
+
+  // The same without the norm, and not left in z, which is scratch, but encoded in `to` as rows of the next block, which
+  // must encode number by number (see below).
+  void run_into(const PackedBlock& next, const char* rows_of_x, int64_t rows, const float* scale, T* z, char* to) const {
+    product(rows_of_x, rows, scale, z, true, [&](int64_t first, int64_t count, const T* part, int64_t stride) {
+      const int64_t bytes = next.bytes_ / next.step_;
+      for (int64_t r = 0; r < rows; ++r)
+        next.encode_part(part + r * stride, std::min(count, p_.d - first), to + r * next.row_bytes() + first * bytes);
+    });
+  }
+
+  // Whether a row's numbers are encoded each by itself: int8 has a scale for the row.
+  bool number_by_number() const { return p_.precision != TLPLAT_ROUND_INT8; }
 
  private:
   // Steps of a product between two visits of its outputs, so that a chunk's rows stay in the second-level cache.
@@ -73,50 +82,86 @@ class PackedBlock {
   }
 
   // Rounded to bf16 or int8, kept as such for the instructions that take them, as whole numbers of T for the others.
-  float round(const T* x, int8_t* q, char* to) const {
+  float round(const T* x, int64_t k, int8_t* q, char* to) const {
     if constexpr (sizeof(T) == 4) {
       if (p_.precision == TLPLAT_ROUND_INT8) {
-        const float scale = round_.quantise(x, p_.k, step_ == 4 ? reinterpret_cast<int8_t*>(to) : q);
-        for (int64_t j = 0; step_ != 4 && j < p_.k; ++j) reinterpret_cast<T*>(to)[j] = T(q[j]);
+        const float scale = round_.quantise(x, k, step_ == 4 ? reinterpret_cast<int8_t*>(to) : q);
+        for (int64_t j = 0; step_ != 4 && j < k; ++j) reinterpret_cast<T*>(to)[j] = T(q[j]);
         return scale;
       }
-      if (step_ == 2) k_.narrow(x, p_.k, TLPLAT_BF16, to);
-      else round_.round_bf16(x, p_.k, reinterpret_cast<T*>(to));
+      if (step_ == 2) k_.narrow(x, k, TLPLAT_BF16, to);
+      else round_.round_bf16(x, k, reinterpret_cast<T*>(to));
     }
     return 1;
   }
 
+  void encode_part(const T* x, int64_t count, char* to) const {
+    if (p_.precision == TLPLAT_FULL) std::memcpy(to, x, size_t(count) * sizeof(T));
+    else round(x, count, nullptr, to);
+  }
+
   // Outputs [begin, end) of the weights into panels of wide() outputs, (steps, outputs, step); rows as they are for BLAS.
   void pack(int64_t begin, int64_t end) {
-    Buffer<char> row(row_bytes());
+    Buffer<char> rows(wide() * row_bytes());
     Buffer<int8_t> q(p_.k);
-    for (int64_t j = begin; j < end; ++j) {
-      const T* from = static_cast<const T*>(p_.weight) + j * p_.k;
-      if (p_.precision == TLPLAT_FULL) std::memcpy(row.get(), from, size_t(p_.k) * sizeof(T));
-      else column_[j] = round(from, q.get(), row.get());
-      for (int64_t i = 0; p_.precision == TLPLAT_ROUND_INT8 && step_ == 4 && i < p_.k; ++i) offset_[j] += 128 * int8_t(row[i]);
-      const int64_t panel = j / wide() * wide(), width = tiles_ ? std::min(wide(), ld_ - panel) : 1;
-      char* to = packed_.get() + panel * steps_ * bytes_ + (j - panel) * bytes_;
-      for (int64_t s = 0; s < steps_; ++s) std::memcpy(to + s * width * bytes_, row.get() + s * bytes_, size_t(bytes_));
+    for (int64_t panel = begin; panel < end; panel += wide()) {
+      const int64_t count = std::min(wide(), end - panel), width = tiles_ ? std::min(wide(), ld_ - panel) : 1;
+      for (int64_t j = 0; j < count; ++j) {
+        const T* from = static_cast<const T*>(p_.weight) + (panel + j) * p_.k;
+        char* row = rows.get() + j * row_bytes();
+        if (p_.precision == TLPLAT_FULL) std::memcpy(row, from, size_t(p_.k) * sizeof(T));
+        else column_[panel + j] = round(from, p_.k, q.get(), row);
+        for (int64_t i = 0; p_.precision == TLPLAT_ROUND_INT8 && step_ == 4 && i < p_.k; ++i)
+          offset_[panel + j] += 128 * int8_t(row[i]);
+      }
+      char* to = packed_.get() + panel * row_bytes();
+      if (bytes_ == 4) turn<uint32_t>(rows.get(), count, width, to);
+      else turn<uint64_t>(rows.get(), count, width, to);
     }
   }
 
-  void in_tiles(const char* x, int64_t rows, T* z) const {
+  // Rows of steps into steps of `width` rows, the first `count` of them given.
+  template <class Step>
+  void turn(const char* rows, int64_t count, int64_t width, char* to) const {
+    const Step* from = reinterpret_cast<const Step*>(rows);
+    Step* out = reinterpret_cast<Step*>(to);
+    for (int64_t s = 0; s < steps_; ++s)
+      for (int64_t j = 0; j < count; ++j) out[s * width + j] = from[j * steps_ + s];
+  }
+
+  // activation(x P^T + c) of encoded rows, in z (rows, ld); `done(first output, outputs, their z, its stride)` follows each
+  // part as soon as it is there. Where `reuse`, every part may come to lie in the same place.
+  template <class Done>
+  void product(const char* x, int64_t rows, const float* scale, T* z, bool reuse, Done done) const {
+    const auto finish = [&](int64_t first, int64_t count, T* part, int64_t stride) {
+      if constexpr (sizeof(T) == 4)
+        if (p_.precision == TLPLAT_ROUND_INT8)
+          round_.rescale(part, rows, count, stride, scale, column_.get() + first, offset_.get() + first, step_ == 4);
+      k_.activate(part, rows, count, stride, bias_.get() + first, p_.activation);
+      done(first, count, part, stride);
+    };
+    if (!tiles_ || !steps_) {
+      std::fill_n(z, rows * ld_, T(0));
+      if (steps_) in_blas(reinterpret_cast<const T*>(x), rows, z);
+      return finish(0, ld_, z, ld_);
+    }
+    reuse = reuse && steps_ <= kSteps;
     for (int64_t s = 0; s < steps_; s += kSteps)
       for (int64_t panel = 0; panel < ld_; panel += wide()) {
         const int64_t width = std::min(wide(), ld_ - panel), take = std::min(kSteps, steps_ - s);
+        const int64_t stride = reuse ? wide() : ld_;
         const char* w = packed_.get() + (panel * steps_ + s * width) * bytes_;
-        const Product product = tiles_->product[width / tiles_->lanes - 1];
+        const Product multiply = tiles_->product[width / tiles_->lanes - 1];
+        T* part = reuse ? z : z + panel;
         for (int64_t r = 0; r < rows; r += kTileRows)
-          product(x + (r * steps_ + s) * bytes_, steps_, w, take, z + r * ld_ + panel, ld_, s > 0);
+          multiply(x + (r * steps_ + s) * bytes_, steps_, w, take, part + r * stride, stride, s > 0);
+        if (s + take == steps_) finish(panel, width, part, stride);
       }
-    if (steps_ == 0) std::fill_n(z, rows * ld_, T(0));
   }
 
   void in_blas(const T* x, int64_t rows, T* z) const {
-    std::fill_n(z, rows * ld_, T(0));
     const void* w = p_.precision == TLPLAT_FULL ? p_.weight : static_cast<const void*>(packed_.get());
-    if (p_.k) gemm('T', 'N', int(p_.d), int(rows), int(p_.k), static_cast<const T*>(w), int(p_.k), x, int(p_.k), z, int(ld_));
+    gemm('T', 'N', int(p_.d), int(rows), int(p_.k), static_cast<const T*>(w), int(p_.k), x, int(p_.k), z, int(ld_));
   }
 
   const TlplatBlock& p_;

@@ -28,12 +28,14 @@ struct Tiles {
 template <class T>
 struct BlockKernels {
   Tiles tiles;
-  // Rows of z, ld apart, of whole vectors: activation(z + bias).
-  void (*activate)(T* z, int64_t rows, int64_t ld, const T* bias, int32_t activation);
+  // `width` numbers, whole vectors, of rows of z that are ld apart: activation(z + bias).
+  void (*activate)(T* z, int64_t rows, int64_t width, int64_t ld, const T* bias, int32_t activation);
   // Layer norm over the first d of each row.
   void (*normalise)(T* z, int64_t rows, int64_t ld, int64_t d, const T* weight, const T* bias, double eps);
   void (*widen)(const void* x, int32_t dtype, int64_t stride, int64_t k, T* out);  // x may have any stride
   void (*narrow)(const T* z, int64_t d, int32_t dtype, void* out);
+  // Self-attention of one text: see attention.inc.
+  void (*attend)(const T* qkv, int64_t ld, int64_t length, int64_t heads, int64_t d, T* work, T* out, int64_t ldo);
 };
 
 // float only: rounded factors.
@@ -41,8 +43,9 @@ struct RoundKernels {
   // q = round(x * 127 / max |x|) in [-127, 127]; returns max |x| / 127, NaN where x is not finite.
   float (*quantise)(const float* x, int64_t k, int8_t* q);
   void (*round_bf16)(const float* x, int64_t k, float* out);
-  // z[r, j] *= row[r] * column[j]; `integers`: z holds int32, of which offset[j] is taken first.
-  void (*rescale)(float* z, int64_t rows, int64_t ld, const float* row, const float* column, const int32_t* offset, bool integers);
+  // z[r, j] *= row[r] * column[j] for j < width; `integers`: z holds int32, of which offset[j] is taken first.
+  void (*rescale)(
+      float* z, int64_t rows, int64_t width, int64_t ld, const float* row, const float* column, const int32_t* offset, bool integers);
 };
 
 template <class T>

@@ -1,33 +1,35 @@
-"""An encoder arranged for extraction: no filling is computed, dense layers run in tlplat's fused op."""
+"""An encoder arranged for extraction: no filling is computed, layers run in tlplat's op for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tlplat.data.examples import Batch
-from tlplat.ops import FrozenBlock, extract_features
+from tlplat.ops import FrozenBlock, FrozenLayer, LayerNorm, frozen_encoder_layer
+from tlplat.ops.block import Activation, Precision
 from tlplat_nlp.bert import BertEncoder, Embeddings, Layer
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu"}
+ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu"}
 """The encoder's names -> the op's."""
 
 
-def extractor(encoder: BertEncoder, precision: str) -> Callable[[Batch], Tensor] | None:
+def extractor(encoder: BertEncoder, precision: Precision) -> Callable[[Batch], Tensor] | None:
     """Features (rows, hidden) as the encoder's own forward gives them in eval mode, to rounding.
 
     None where its parts are not those of a plain encoder in float32 on the CPU: then the modules must run.
     """
     embeddings, *layers = encoder.blocks.values()
-    if type(embeddings) is not Embeddings or not all(_plain(layer) for layer in layers):
+    plain = [layer for layer in layers if _plain(layer)]
+    if type(embeddings) is not Embeddings or len(plain) < len(layers):
         return None
     if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in encoder.parameters()):
         return None
     activation = ACTIVATIONS[encoder.config()["activation"]]
-    stages = [_stage(layer, activation, precision) for layer in layers]
+    frozen = [_frozen(layer, activation) for layer in plain]
 
     def run(batch: Batch) -> Tensor:
         tokens = encoder.embed(batch)
@@ -35,18 +37,16 @@ def extractor(encoder: BertEncoder, precision: str) -> Callable[[Batch], Tensor]
         lengths, order = real.sum(dim=1).sort(stable=True)
         real = real[order]
         x = _embedded(embeddings, tokens[order][real], real.nonzero()[:, 1])
-        sizes, counts = torch.unique_consecutive(lengths, return_counts=True)
-        groups = [(n, count) for n, count in zip(sizes.tolist(), counts.tolist(), strict=True) if n]
-        for stage in stages:
-            x = stage(x, groups)
+        for layer in frozen:
+            x = frozen_encoder_layer(x, lengths, layer, precision=precision)
         out = x.new_zeros(len(tokens), encoder.hidden)
-        out[order[lengths > 0]] = _pooled(x, groups, encoder.pooling)
+        out[order[lengths > 0]] = _pooled(x, lengths[lengths > 0], encoder.pooling)
         return out
 
     return run
 
 
-def _plain(layer: nn.Module) -> bool:
+def _plain(layer: nn.Module) -> TypeGuard[Layer]:
     parts = (nn.Linear, nn.LayerNorm, nn.Dropout)
     return type(layer) is Layer and all(type(part) in parts for part in layer.children())
 
@@ -58,39 +58,29 @@ def _embedded(embeddings: Embeddings, tokens: Tensor, places: Tensor) -> Tensor:
     return out
 
 
-def _stage(layer: Layer, activation: str, precision: str) -> Callable[[Tensor, list[tuple[int, int]]], Tensor]:
-    """A layer over tokens (all, hidden) of texts one after another, in groups of (length, texts)."""
-    qkv, out = _dense(layer.qkv, "identity", precision), _dense(layer.out, "identity", precision)
-    up, down = _dense(layer.up, activation, precision), _dense(layer.down, "identity", precision)
-
-    def run(x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
-        x = layer.norm1(out(_attended(qkv(x), groups, layer.heads)).add_(x))
-        done: Tensor = layer.norm2(down(up(x)).add_(x))
-        return done
-
-    return run
-
-
-def _dense(linear: nn.Linear, activation: str, precision: str) -> Callable[[Tensor], Tensor]:
-    bias = None if linear.bias is None else linear.bias.detach()
-    block = FrozenBlock(linear.weight.detach(), bias, activation)  # type: ignore[arg-type]
-    return lambda x: extract_features(x, block, precision=precision)  # type: ignore[arg-type]
+def _frozen(layer: Layer, activation: Activation) -> FrozenLayer:
+    return FrozenLayer(
+        qkv=_dense(layer.qkv),
+        mix=_dense(layer.out),
+        norm1=_norm(layer.norm1),
+        up=_dense(layer.up, activation),
+        down=_dense(layer.down),
+        norm2=_norm(layer.norm2),
+        heads=layer.heads,
+    )
 
 
-def _attended(qkv: Tensor, groups: list[tuple[int, int]], heads: int) -> Tensor:
-    """(all, hidden) from queries, keys and values (all, 3 * hidden): texts of one length at a time, without a mask."""
-    parts, hidden = [], qkv.shape[1] // 3
-    for (length, count), part in zip(groups, qkv.split([n * count for n, count in groups]), strict=True):
-        split = part.view(count, length, 3, heads, hidden // heads).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(*split.unbind())
-        parts.append(found.transpose(1, 2).reshape(-1, hidden))
-    return torch.cat(parts) if parts else qkv[:, :hidden]
+def _dense(linear: nn.Linear, activation: Activation = "identity") -> FrozenBlock:
+    return FrozenBlock(linear.weight.detach(), None if linear.bias is None else linear.bias.detach(), activation)
 
 
-def _pooled(x: Tensor, groups: list[tuple[int, int]], pooling: str) -> Tensor:
-    """(texts, hidden) mean over tokens, or the first one."""
-    parts = []
-    for (length, count), part in zip(groups, x.split([n * count for n, count in groups]), strict=True):
-        rows = part.view(count, length, -1)
-        parts.append(rows[:, 0] if pooling == "cls" else rows.mean(dim=1))
-    return torch.cat(parts) if parts else x
+def _norm(norm: nn.LayerNorm) -> LayerNorm:
+    weight, bias = (None if t is None else t.detach() for t in (norm.weight, norm.bias))
+    return LayerNorm(weight, bias, norm.eps)
+
+
+def _pooled(x: Tensor, lengths: Tensor, pooling: str) -> Tensor:
+    """(texts, hidden) mean over the tokens of each text, of which there are some, or the first one."""
+    if pooling == "cls":
+        return x[lengths.cumsum(0) - lengths]
+    return torch.segment_reduce(x, "mean", lengths=lengths, axis=0)
