@@ -8,24 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tlplat_finance import tlplat_register_backbones, tlplat_register_domains
 
-from tlplat.domain import DomainContext
 from tlplat.registry import Registry
-from tlplat.tasks.classification import Classification
-from tlplat.tasks.forecasting import Forecasting
+from tlplat.testing.kit import kit_registry
 
 
 @pytest.fixture
-def context(tmp_path) -> DomainContext:
-    registry = Registry()
-    for backbone in tlplat_register_backbones():
-        registry.add("backbones", backbone, "tlplat-finance test")
-    for domain in tlplat_register_domains():
-        registry.add("domains", domain, "tlplat-finance test")
-    for task in (Classification, Forecasting):
-        registry.add("tasks", task, "tlplat test")
-    return DomainContext(registry=registry, cache=tmp_path / "cache", threads=1)
+def registry() -> Registry:
+    return kit_registry("domains", "finance")
 
 
 def loan_rows(count: int, seed: int = 0) -> list[dict[str, str]]:

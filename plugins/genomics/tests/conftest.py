@@ -2,66 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-from commandline import REAL_CACHE
-from tlplat_genomics import tlplat_register_backbones, tlplat_register_domains
+from tlplat_genomics import tlplat_register_backbones
 
-from tlplat.domain import DomainContext
 from tlplat.model import Backbone
 from tlplat.registry import Registry
-from tlplat.tasks.classification import Classification
-
-LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
+from tlplat.testing.kit import kit_registry
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+def registry() -> Registry:
+    return kit_registry("domains", "genomics")
+
+
+LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
 
 
 @pytest.fixture
 def dna(rng) -> Callable[[int], str]:
     """Random sequence of a length."""
     return lambda length: bytes(LETTERS[rng.integers(0, 4, length)]).decode()
-
-
-@pytest.fixture
-def write(tmp_path) -> Callable[[str, str | bytes], Path]:
-    """Write a file below tmp_path."""
-
-    def make(name: str, content: str | bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return make
-
-
-@pytest.fixture
-def registry() -> Registry:
-    made = Registry()
-    for backbone in tlplat_register_backbones():
-        made.add("backbones", backbone, "tlplat-genomics test")
-    for domain in tlplat_register_domains():
-        made.add("domains", domain, "tlplat-genomics test")
-    made.add("tasks", Classification, "tlplat test")
-    return made
-
-
-@pytest.fixture
-def context(registry, tmp_path) -> DomainContext:
-    return DomainContext(registry=registry, cache=tmp_path / "cache", threads=1)
-
-
-@pytest.fixture
-def real_context(registry) -> DomainContext:
-    """A context over the user's own cache; for tests that need real assets."""
-    return DomainContext(registry=registry, cache=Path(os.environ.get("TLPLAT_CACHE_DIR", REAL_CACHE)), threads=1)
 
 
 @pytest.fixture

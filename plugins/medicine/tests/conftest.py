@@ -9,27 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commandline import Outcome, checked
-from tlplat_medicine import tlplat_register_backbones, tlplat_register_domains
 
-from tlplat.domain import DomainContext
 from tlplat.registry import Registry
-from tlplat.tasks.classification import Classification
-from tlplat.tasks.survival import Survival
-from tlplat.tasks.treatment import Treatment
-
-HEADER = "id,age,meno,size,grade,nodes,pgr,er,hormon"
+from tlplat.testing.kit import kit_registry
 
 
 @pytest.fixture
-def context(tmp_path) -> DomainContext:
-    registry = Registry()
-    for backbone in tlplat_register_backbones():
-        registry.add("backbones", backbone, "tlplat-medicine test")
-    for domain in tlplat_register_domains():
-        registry.add("domains", domain, "tlplat-medicine test")
-    for task in (Survival, Classification, Treatment):
-        registry.add("tasks", task, "tlplat test")
-    return DomainContext(registry=registry, cache=tmp_path / "cache", threads=1)
+def registry() -> Registry:
+    return kit_registry("domains", "medicine")
+
+
+HEADER = "id,age,meno,size,grade,nodes,pgr,er,hormon"
 
 
 @pytest.fixture

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commandline import REAL_CACHE
-from tlplat_nlp import tlplat_register_backbones, tlplat_register_domains
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from tlplat.domain import DomainContext
 from tlplat.registry import Registry
 from tlplat.storage import write_tensors
-from tlplat.tasks.classification import Classification
+from tlplat.testing.kit import kit_registry
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return kit_registry("domains", "nlp")
+
 
 GOOD = ("superb", "wonderful", "delightful", "brilliant", "charming", "moving")
 BAD = ("dull", "awful", "tedious", "clumsy", "hollow", "annoying")
@@ -94,11 +96,6 @@ def encoder_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def made_reviews(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
     """(text, label) rows whose adjective gives the label away."""
     rows = []
@@ -119,37 +116,3 @@ def reviews(rng) -> Callable[[int], list[tuple[str, str]]]:
 def module_reviews() -> list[tuple[str, str]]:
     """160 reviews, made once."""
     return made_reviews(np.random.default_rng(1), 160)
-
-
-@pytest.fixture
-def write(tmp_path) -> Callable[[str, str | bytes], Path]:
-    """Write a file below tmp_path."""
-
-    def make(name: str, content: str | bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return make
-
-
-@pytest.fixture
-def registry() -> Registry:
-    made = Registry()
-    for backbone in tlplat_register_backbones():
-        made.add("backbones", backbone, "tlplat-nlp test")
-    for domain in tlplat_register_domains():
-        made.add("domains", domain, "tlplat-nlp test")
-    made.add("tasks", Classification, "tlplat test")
-    return made
-
-
-@pytest.fixture
-def context(registry, tmp_path) -> DomainContext:
-    return DomainContext(registry=registry, cache=tmp_path / "cache", threads=1)
-
-
-@pytest.fixture
-def real_context(registry) -> DomainContext:
-    """A context over the user's own cache; for tests that need real assets."""
-    return DomainContext(registry=registry, cache=Path(os.environ.get("TLPLAT_CACHE_DIR", REAL_CACHE)), threads=1)

@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commandline import REAL_CACHE
 from PIL import Image
-from tlplat_vision import tlplat_register_backbones, tlplat_register_domains
+from tlplat_vision import tlplat_register_backbones
 from tlplat_vision.cnn import SmallCnn
 from tlplat_vision.preprocess import Preprocess
 
-from tlplat.domain import DomainContext
 from tlplat.model import Backbone, SourceModel
 from tlplat.modelio import save_source
 from tlplat.plan import Ref
 from tlplat.registry import Registry
 from tlplat.tasks.classification import Classification
-from tlplat.tasks.retrieval import Retrieval
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+from tlplat.testing.kit import kit_registry
 
 
 @pytest.fixture
 def registry() -> Registry:
-    made = Registry()
-    for backbone in tlplat_register_backbones():
-        made.add("backbones", backbone, "tlplat-vision test")
-    for domain in tlplat_register_domains():
-        made.add("domains", domain, "tlplat-vision test")
-    for task in (Classification, Retrieval):
-        made.add("tasks", task, "tlplat test")
-    return made
-
-
-@pytest.fixture
-def context(registry, tmp_path) -> DomainContext:
-    return DomainContext(registry=registry, cache=tmp_path / "cache", threads=1)
-
-
-@pytest.fixture
-def real_context(registry) -> DomainContext:
-    """A context over the user's own cache; for tests that need real assets."""
-    return DomainContext(registry=registry, cache=Path(os.environ.get("TLPLAT_CACHE_DIR", REAL_CACHE)), threads=1)
+    return kit_registry("domains", "vision")
 
 
 @pytest.fixture
