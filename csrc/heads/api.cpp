@@ -13,8 +13,8 @@ struct Handle {
 };
 
 std::unique_ptr<tlplat::Fit> make(const TlplatHeadProblem& p) {
-  if (p.compute == TLPLAT_F64) return p.solver == TLPLAT_LBFGS ? tlplat::make_lbfgs<double>(p) : tlplat::make_minibatch<double>(p);
-  return p.solver == TLPLAT_LBFGS ? tlplat::make_lbfgs<float>(p) : tlplat::make_minibatch<float>(p);
+  auto apart = tlplat::make_apart(p);
+  return apart ? std::move(apart) : tlplat::make_together(p);
 }
 }  // namespace
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <chrono>
 #include <memory>
+#include <numeric>
 
 #include "pass.h"
 #include "team.h"
@@ -20,9 +21,8 @@ class Fit {
 class Clock {
  public:
   explicit Clock(double seconds) : start_(std::chrono::steady_clock::now()), seconds_(seconds) {}
-  bool over() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count() > seconds_;
-  }
+  double spent() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  bool over() const { return spent() > seconds_; }
 
  private:
   std::chrono::steady_clock::time_point start_;
@@ -46,10 +46,42 @@ class SerialBlas {
   int before_;
 };
 
+// The rows that count for some head, in order; where all do, none are listed.
+template <class T>
+class ActiveRows {
+ public:
+  ActiveRows(const TlplatHeadProblem& p, const RowWeights<T>& rows) : count_(p.n) {
+    const int64_t tables = !rows.weight ? 0 : rows.stride ? p.heads : 1;
+    const auto counts = [&](int64_t i) {
+      bool any = tables == 0;
+      for (int64_t k = 0; k < tables && !any; ++k) any = rows.weight[k * rows.stride + i] != 0;
+      return any && p.label[i] >= 0;
+    };
+    int64_t first = 0;
+    while (first < p.n && counts(first)) ++first;
+    if (first == p.n) return;
+    row_ = Buffer<int32_t>(p.n);
+    std::iota(row_.get(), row_.get() + first, 0);
+    count_ = first;
+    for (int64_t i = first; i < p.n; ++i)
+      if (counts(i)) row_[count_++] = int32_t(i);
+  }
+  const int32_t* order() const { return row_.get(); }  // null where all rows count
+  int64_t count() const { return count_; }
+
+ private:
+  Buffer<int32_t> row_;
+  int64_t count_;
+};
+
 template <class T>
 std::unique_ptr<Fit> make_lbfgs(const TlplatHeadProblem& p);
 template <class T>
 std::unique_ptr<Fit> make_minibatch(const TlplatHeadProblem& p);
+
+// Many heads as small fits side by side, a thread each; null where all heads had better share the rows. See apart.cpp.
+std::unique_ptr<Fit> make_apart(const TlplatHeadProblem& p);
+std::unique_ptr<Fit> make_together(const TlplatHeadProblem& p);
 
 // The head's weights and biases as the solvers keep them (classes rows of ldw, then biases), and back.
 template <class T>

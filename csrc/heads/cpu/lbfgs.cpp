@@ -1,5 +1,7 @@
 // L-BFGS for many convex problems at once: every pass over z evaluates one trial point of every head still at work. The
-// method is that of tlplat/ops/reference_lbfgs.py (weak Wolfe by bisection, memory 10), with a memory of its own a head.
+// method is that of tlplat/ops/reference_lbfgs.py (weak Wolfe by bisection, memory 10), with a memory of its own a head, and
+// with a diagonal first guess of the inverse curvature in place of a multiple of one. The curvature of a class's weights is
+// near a * mean(z z') + decay, where a is the mean of p (1 - p) over rows and classes, and that of its bias near a.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -15,7 +17,9 @@ constexpr double kArmijo = 1e-4, kCurvature = 0.9;
 template <class T>
 struct Head {
   Buffer<T> x, g, d, s[kMemory], y[kMemory];
-  double rho[kMemory], gamma = 1, f = 0, slope = 0, t = 1, low = 0, high = INFINITY, total = 0;
+  Buffer<T> guess;  // (ldw,) of every class's weights; guess_bias of its bias
+  double guess_bias = 1, spread = 0;
+  double rho[kMemory], gamma = 1, curve = 0, f = 0, slope = 0, t = 1, low = 0, high = INFINITY, total = 0;
   int stored = 0, next = 0, trials = 0;
   int64_t count = 0;
   bool started = false, done = false, converged = false;
@@ -25,24 +29,26 @@ template <class T>
 class Lbfgs final : public Fit {
  public:
   explicit Lbfgs(const TlplatHeadProblem& p)
-      : p_(p), k_(kernels<T>(p.isa)), columns_(p.heads * p.classes),
+      : p_(p), k_(kernels<T>(p.isa)), columns_(p.heads * p.classes), rows_(p, training_rows<T>(p)),
         team_(useful_threads(p, 4.0 * double(p.n) * double(p.d) * double(p.heads * p.classes))) {
     for (int i = 0; i < team_.size(); ++i) pass_.emplace_back(p_, k_, columns_);
     ldw_ = pass_[0].ldw();
     size_ = p.classes * ldw_ + p.classes;
     w_ = Buffer<T>(columns_ * ldw_), b_ = Buffer<T>(columns_);
     for (int i = 0; i < team_.size(); ++i) {
-      g_.emplace_back(columns_ * ldw_), gb_.emplace_back(columns_), loss_.emplace_back(p.heads);
+      g_.emplace_back(columns_ * ldw_), gb_.emplace_back(columns_), loss_.emplace_back(p.heads), spread_.emplace_back(p.heads);
       fresh_.emplace_back(size_);
     }
     heads_ = std::vector<Head<T>>(size_t(p.heads));
     for (int64_t k = 0; k < p.heads; ++k) {
       Head<T>& h = heads_[size_t(k)];
-      h.x = Buffer<T>(size_), h.g = Buffer<T>(size_), h.d = Buffer<T>(size_);
+      h.x = Buffer<T>(size_), h.g = Buffer<T>(size_), h.d = Buffer<T>(size_), h.guess = Buffer<T>(ldw_);
       h.total = total(k);
       slot_.push_back(int32_t(k));
       pack(p, k, ldw_, w_.get() + k * p.classes * ldw_, b_.get() + k * p.classes);
     }
+    square_ = Buffer<double>(ldw_);
+    pass_[0].mean_squares(rows_.order(), rows_.count(), square_.get());
   }
 
   bool run(double seconds, int64_t rounds) override {
@@ -93,10 +99,11 @@ class Lbfgs final : public Fit {
     double* loss = loss_[size_t(chunk)].get();
     std::fill_n(g, active * p_.classes * ldw_, T(0));
     std::fill_n(gb, active * p_.classes, T(0));
-    std::fill_n(loss, active, 0.0);
+    std::fill_n(loss, active, 0.0), std::fill_n(spread_[size_t(chunk)].get(), active, 0.0);
     int64_t begin, end;
-    team_.share(chunk, p_.n, kLanes, &begin, &end);
-    pass_[size_t(me)].run(nullptr, begin, end, training_rows<T>(p_), slot_.data(), active, w_.get(), b_.get(), g, gb, loss, nullptr);
+    team_.share(chunk, rows_.count(), kLanes, &begin, &end);
+    pass_[size_t(me)].run(rows_.order(), begin, end, training_rows<T>(p_), slot_.data(), active, w_.get(), b_.get(), g, gb, loss, nullptr,
+                          nullptr, -1, spread_[size_t(chunk)].get());
   }
 
   void try_advance(int me, int64_t slot) {
@@ -116,7 +123,8 @@ class Lbfgs final : public Fit {
     const double decay = p_.decay[slot_[size_t(slot)]];
     const T scale = T(1 / h.total);
     double f = 0;
-    for (int i = 0; i < team_.size(); ++i) f += loss_[size_t(i)][slot];
+    h.spread = 0;
+    for (int i = 0; i < team_.size(); ++i) f += loss_[size_t(i)][slot], h.spread += spread_[size_t(i)][slot];
     f = f / h.total + 0.5 * decay * k_.dot(w, w, weights);
     k_.blend(scale, g_[0].get() + slot * weights, T(decay), w, fresh, weights);
     k_.blend(scale, gb_[0].get() + slot * p_.classes, T(0), b, fresh + weights, p_.classes);
@@ -127,10 +135,10 @@ class Lbfgs final : public Fit {
     if (!h.started) {
       take(h, w, b, fresh, f);
       h.started = true;
-      h.gamma = 1 / std::max(std::sqrt(k_.dot(fresh, fresh, size_)), 1e-30);
+      guess(h, decay);
       direct(h);
     } else {
-      judge(h, w, b, fresh, f);
+      judge(me, h, w, b, decay, f);
     }
     const double norm = std::sqrt(k_.dot(h.g.get(), h.g.get(), size_));
     const bool stalled = h.trials >= kMaxTrials;
@@ -142,15 +150,22 @@ class Lbfgs final : public Fit {
     k_.blend(T(1), h.x.get() + weights, T(h.t), h.d.get() + weights, b, p_.classes);
   }
 
-  void judge(Head<T>& h, const T* w, const T* b, const T* fresh, double f) {
+  void judge(int me, Head<T>& h, const T* w, const T* b, double decay, double f) {
+    T* fresh = fresh_[size_t(me)].get();
     const double slope = k_.dot(fresh, h.d.get(), size_);
     const double slack = 8 * double(std::numeric_limits<T>::epsilon()) * std::fabs(h.f);
     const bool decreased = f <= h.f + kArmijo * h.t * h.slope ||
                            (slope <= (2 * kArmijo - 1) * h.slope && f <= h.f + slack);
     if (decreased && slope >= kCurvature * h.slope) {
-      remember(h, fresh);
+      const T* last = remember(h, fresh);
       take(h, w, b, fresh, f);
       ++h.count;
+      guess(h, decay);
+      if (last) {  // the guess along the last step's change of the gradient is made right
+        std::copy_n(last, size_, fresh);
+        apply(h, fresh);
+        h.gamma = h.curve / k_.dot(last, fresh, size_);
+      }
       direct(h);
       h.t = 1, h.low = 0, h.high = INFINITY, h.trials = 0;
       return;
@@ -167,16 +182,33 @@ class Lbfgs final : public Fit {
     h.f = f;
   }
 
-  void remember(Head<T>& h, const T* fresh) {
+  // The change of the gradient, where it is of use.
+  const T* remember(Head<T>& h, const T* fresh) {
     if (!h.s[h.next].size()) h.s[h.next] = Buffer<T>(size_), h.y[h.next] = Buffer<T>(size_);
     T *s = h.s[h.next].get(), *y = h.y[h.next].get();
     k_.blend(T(h.t), h.d.get(), T(0), h.d.get(), s, size_);
     k_.blend(T(1), fresh, T(-1), h.g.get(), y, size_);
     const double sy = k_.dot(s, y, size_), yy = k_.dot(y, y, size_);
-    if (!(sy > 1e-10 * yy)) return;
-    h.rho[h.next] = 1 / sy, h.gamma = sy / yy;
+    if (!(sy > 1e-10 * yy)) return nullptr;
+    h.rho[h.next] = 1 / sy, h.curve = sy;
     h.next = (h.next + 1) % kMemory;
     h.stored = std::min(h.stored + 1, kMemory);
+    return y;
+  }
+
+  // The diagonal at the point that was taken.
+  void guess(Head<T>& h, double decay) {
+    const double a = std::max(h.spread / h.total / double(p_.classes), 1e-6);
+    const double most = *std::max_element(square_.get(), square_.get() + ldw_), least = std::max(1e-6 * (a * most + decay), 1e-30);
+    for (int64_t j = 0; j < ldw_; ++j) h.guess[j] = T(1 / std::max(a * square_[j] + decay, least));
+    h.guess_bias = 1 / a;
+  }
+
+  void apply(const Head<T>& h, T* q) {
+    for (int64_t c = 0; c < p_.classes; ++c) {
+      k_.multiply(h.guess.get(), q + c * ldw_, ldw_);
+      q[p_.classes * ldw_ + c] *= T(h.guess_bias);
+    }
   }
 
   // d = -H g, by the two loops.
@@ -189,6 +221,7 @@ class Lbfgs final : public Fit {
       alpha[j] = h.rho[j] * k_.dot(h.s[j].get(), q, size_);
       k_.axpy(T(-alpha[j]), h.y[j].get(), q, size_);
     }
+    apply(h, q);
     k_.blend(T(-h.gamma), q, T(0), q, q, size_);
     for (int i = h.stored - 1; i >= 0; --i) {
       const int j = (h.next + kMemory - 1 - i) % kMemory;
@@ -224,6 +257,7 @@ class Lbfgs final : public Fit {
       all.push_back(int32_t(k));
       pack(p_, k, ldw_, w.get() + k * p_.classes * ldw_, b.get() + k * p_.classes);
     }
+    const ActiveRows<T> rows(p_, held_rows<T>(p_));
     std::vector<Buffer<double>> mass;
     for (int i = 0; i < team_.size(); ++i) mass.emplace_back(p_.heads);
     team_.run([&](int me) {
@@ -231,8 +265,8 @@ class Lbfgs final : public Fit {
       double* loss = loss_[size_t(me)].get();  // evaluate() clears it
       std::fill_n(loss, p_.heads, 0.0);
       int64_t begin, end;
-      team_.share(me, p_.n, kLanes, &begin, &end);
-      pass_[size_t(me)].run(nullptr, begin, end, held_rows<T>(p_), all.data(), p_.heads, w.get(), b.get(), nullptr, nullptr,
+      team_.share(me, rows.count(), kLanes, &begin, &end);
+      pass_[size_t(me)].run(rows.order(), begin, end, held_rows<T>(p_), all.data(), p_.heads, w.get(), b.get(), nullptr, nullptr,
                             loss, mass[size_t(me)].get());
     });
     for (int64_t k = 0; k < p_.heads; ++k) {
@@ -245,13 +279,15 @@ class Lbfgs final : public Fit {
   const TlplatHeadProblem& p_;
   const Kernels<T>& k_;
   const int64_t columns_;
+  const ActiveRows<T> rows_;
   Team team_;
   std::atomic<bool> out_of_memory_{false};
   int64_t ldw_ = 0, size_ = 0;
   std::vector<Pass<T>> pass_;
   Buffer<T> w_, b_;
   std::vector<Buffer<T>> g_, gb_, fresh_;
-  std::vector<Buffer<double>> loss_;
+  std::vector<Buffer<double>> loss_, spread_;
+  Buffer<double> square_;  // (ldw,) mean square of every feature
   std::vector<Head<T>> heads_;
   std::vector<int32_t> slot_;  // the heads still at work, in the order of their trial points
 };

@@ -11,9 +11,6 @@
 namespace tlplat {
 namespace {
 
-// From this many columns a thread on, heads are shared between threads instead of rows.
-constexpr int64_t kColumnsApart = 64;
-
 // The heads of one seed, in slots side by side; a head that stops gives its slot to the last.
 template <class T>
 struct Group {
@@ -26,7 +23,7 @@ template <class T>
 class Minibatch final : public Fit {
  public:
   explicit Minibatch(const TlplatHeadProblem& p)
-      : p_(p), k_(kernels<T>(p.isa)), best_(size_t(p.heads), INFINITY), waited_(size_t(p.heads), 0) {
+      : p_(p), k_(kernels<T>(p.isa)), rows_(p, training_rows<T>(p)), best_(size_t(p.heads), INFINITY), waited_(size_t(p.heads), 0) {
     make_groups();
     int64_t columns = 0;
     for (const auto& g : groups_) columns = std::max<int64_t>(columns, int64_t(g.head.size()) * p.classes);
@@ -40,6 +37,12 @@ class Minibatch final : public Fit {
       loss_.emplace_back(p.heads), mass_.emplace_back(p.heads), epoch_loss_.emplace_back(p.heads);
     }
     order_ = Buffer<int32_t>(p.n);
+    starts_.resize(size_t(batches()) + 1);
+    if (rows_.order()) {
+      counts_ = Buffer<uint8_t>(p.n);
+      for (int64_t i = 0; i < rows_.count(); ++i) counts_[rows_.order()[i]] = 1;
+    }
+    if (p.held_weight) held_ = std::make_unique<ActiveRows<T>>(p, held_rows<T>(p));
     std::fill_n(p.iterations, p.heads, 0), std::fill_n(p.converged, p.heads, 1);
     std::fill_n(p.loss, p.heads, NAN), std::fill_n(p.held_loss, p.heads, NAN);
   }
@@ -93,17 +96,9 @@ class Minibatch final : public Fit {
       pack(p_, g.head[i], ldw_, g.w.get() + int64_t(i) * p_.classes * ldw_, g.b.get() + int64_t(i) * p_.classes);
   }
 
-  // Which heads a chunk of work is about, and whether it takes a share of the rows, whose sums the next stage adds up.
-  struct Part {
-    int64_t first, heads;  // slots
-    bool rows;
-    int begin, end;        // the chunks whose sums count
-  };
-
   // What the chunks of a round are: of a step, the gradients over shares of its rows, then the updates of shares of the
-  // classes; the loss over shares of the rows that are held out; or, where there are many heads, a whole epoch of a share
-  // of the heads, so that nothing is added up and nobody waits.
-  enum class Stage { kGradient, kUpdate, kHeld, kApart };
+  // classes; and the loss over shares of the rows that are held out.
+  enum class Stage { kGradient, kUpdate, kHeld };
 
   // Goes to an epoch of the first group from `group` on that has heads; false where none has.
   bool open(size_t group) {
@@ -111,11 +106,24 @@ class Minibatch final : public Fit {
     if (group == groups_.size()) return false;
     group_ = group, batch_ = 0;
     epoch_order(p_.n, groups_[group].seed, epoch_, order_.get());
+    batch_starts();
     for (auto& losses : epoch_loss_) std::fill_n(losses.get(), p_.heads, 0.0);
-    const int64_t heads = int64_t(groups_[group].head.size()), size = team_->size();
-    const bool apart = size > 1 && heads >= 4 * size && heads / size * p_.classes >= kColumnsApart;
-    stage_ = apart ? Stage::kApart : Stage::kGradient;
+    stage_ = Stage::kGradient;
     return true;
+  }
+
+  // Where each batch begins in the order, from which rows that count nothing are dropped: batches keep their other rows.
+  void batch_starts() {
+    int64_t kept = 0;
+    for (int64_t b = 0; b < batches(); ++b) {
+      const int64_t from = b * p_.batch_size, to = std::min(from + p_.batch_size, p_.n);
+      starts_[size_t(b)] = counts_.size() ? kept : from;
+      for (int64_t i = from; counts_.size() && i < to; ++i) {
+        const int32_t row = order_[i];
+        order_[kept] = row, kept += counts_[row];
+      }
+    }
+    starts_[size_t(batches())] = counts_.size() ? kept : p_.n;
   }
 
   int64_t batches() const { return (p_.n + p_.batch_size - 1) / p_.batch_size; }
@@ -136,68 +144,47 @@ class Minibatch final : public Fit {
 
   void work(int me, int chunk) {
     Group<T>& g = groups_[group_];
-    Part part{0, int64_t(g.head.size()), true, 0, team_->size()};
     switch (stage_) {
-      case Stage::kGradient: return gradient(me, chunk, g, part, batch_);
-      case Stage::kUpdate: return updates(chunk, g, part, batch_);
-      case Stage::kHeld: return held(me, chunk, g, part);
-      case Stage::kApart: break;
+      case Stage::kGradient: {
+        const int64_t from = starts_[size_t(batch_)];
+        return pass(me, chunk, g, order_.get(), from, starts_[size_t(batch_) + 1] - from, training_rows<T>(p_), true);
+      }
+      case Stage::kUpdate: return updates(chunk, g);
+      case Stage::kHeld: return pass(me, chunk, g, held_->order(), 0, held_->count(), held_rows<T>(p_), false);
     }
-    int64_t end;
-    team_->share(chunk, part.heads, 1, &part.first, &end);
-    part = {part.first, end - part.first, false, chunk, chunk + 1};
-    for (int64_t i = 0; i < batches(); ++i) gradient(me, chunk, g, part, i), updates(chunk, g, part, i);
-    if (p_.held_weight) held(me, chunk, g, part);
   }
 
-  void clear(int chunk, const Part& part) {
-    const int64_t columns = part.heads * p_.classes, first = part.first * p_.classes;
-    const size_t i = size_t(chunk);
-    std::fill_n(g_[i].get() + first * ldw_, columns * ldw_, T(0)), std::fill_n(gb_[i].get() + first, columns, T(0));
-    std::fill_n(loss_[i].get(), p_.heads, 0.0), std::fill_n(mass_[i].get(), p_.heads, 0.0);
+  // Over a share of order[from, from + count).
+  void pass(int me, int chunk, Group<T>& g, const int32_t* order, int64_t from, int64_t count, const RowWeights<T>& rows,
+            bool backward) {
+    const int64_t heads = int64_t(g.head.size()), columns = heads * p_.classes;
+    T *sum = backward ? g_[size_t(chunk)].get() : nullptr, *sum_b = backward ? gb_[size_t(chunk)].get() : nullptr;
+    double *loss = loss_[size_t(chunk)].get(), *mass = mass_[size_t(chunk)].get();
+    if (backward) std::fill_n(sum, columns * ldw_, T(0)), std::fill_n(sum_b, columns, T(0));
+    std::fill_n(loss, p_.heads, 0.0), std::fill_n(mass, p_.heads, 0.0);
+    int64_t begin, end;
+    team_->share(chunk, count, kLanes, &begin, &end);
+    pass_[size_t(me)].run(order, from + begin, from + end, rows, g.head.data(), heads, g.w.get(), g.b.get(), sum, sum_b, loss,
+                          mass, nullptr, from + count + begin);
   }
 
-  void gradient(int me, int chunk, Group<T>& g, const Part& part, int64_t batch) {
-    const int64_t from = batch * p_.batch_size, count = std::min(p_.batch_size, p_.n - from);
-    pass(me, chunk, g, part, order_.get(), from, count, training_rows<T>(p_), true);
-  }
-
-  void held(int me, int chunk, Group<T>& g, const Part& part) {
-    pass(me, chunk, g, part, nullptr, 0, p_.n, held_rows<T>(p_), false);
-  }
-
-  // Over order[from, from + count).
-  void pass(int me, int chunk, Group<T>& g, const Part& part, const int32_t* order, int64_t from, int64_t count,
-            const RowWeights<T>& rows, bool backward) {
-    clear(chunk, part);
-    int64_t begin = 0, end = count;
-    if (part.rows) team_->share(chunk, count, kLanes, &begin, &end);
-    const size_t i = size_t(chunk);
-    const int64_t first = part.first * p_.classes;
-    pass_[size_t(me)].run(order, from + begin, from + end, rows, g.head.data() + part.first, part.heads,
-                          g.w.get() + first * ldw_, g.b.get() + first, backward ? g_[i].get() + first * ldw_ : nullptr,
-                          backward ? gb_[i].get() + first : nullptr, loss_[i].get() + part.first,
-                          mass_[i].get() + part.first, nullptr, from + count + begin);
-  }
-
-  void updates(int chunk, Group<T>& g, const Part& part, int64_t batch) {
-    const int64_t columns = part.heads * p_.classes;
-    int64_t begin = 0, end = columns;
-    if (part.rows) team_->share(chunk, columns, 1, &begin, &end);
-    const int64_t t = epoch_ * batches() + batch;
+  void updates(int chunk, Group<T>& g) {
+    int64_t begin, end;
+    team_->share(chunk, int64_t(g.head.size()) * p_.classes, 1, &begin, &end);
+    const int64_t t = epoch_ * batches() + batch_;
     const double anneal = p_.cosine ? 0.5 * (1 + std::cos(M_PI * double(t) / double(p_.max_iter * batches()))) : 1;
-    for (int64_t m = begin; m < end; ++m) update(chunk, g, part, part.first * p_.classes + m, anneal, t);
+    for (int64_t m = begin; m < end; ++m) update(chunk, g, m, anneal, t);
   }
 
   // One class of one head.
-  void update(int chunk, Group<T>& g, const Part& part, int64_t m, double anneal, int64_t t) {
+  void update(int chunk, Group<T>& g, int64_t m, double anneal, int64_t t) {
     const int64_t slot = m / p_.classes;
     const int32_t head = g.head[size_t(slot)];
     double loss = 0, mass = 0;
-    for (int i = part.begin; i < part.end; ++i) loss += loss_[size_t(i)][slot], mass += mass_[size_t(i)][slot];
+    for (int i = 0; i < team_->size(); ++i) loss += loss_[size_t(i)][slot], mass += mass_[size_t(i)][slot];
     const double scale = mass > 0 ? 1 / mass : 1, decay = p_.decay[head], rate = p_.rate[head] * anneal;
-    T *sum = g_[size_t(part.begin)].get() + m * ldw_, *w = g.w.get() + m * ldw_, *sum_b = gb_[size_t(part.begin)].get() + m;
-    for (int i = part.begin + 1; i < part.end; ++i) {
+    T *sum = g_[0].get() + m * ldw_, *w = g.w.get() + m * ldw_, *sum_b = gb_[0].get() + m;
+    for (int i = 1; i < team_->size(); ++i) {
       k_.axpy(T(1), g_[size_t(i)].get() + m * ldw_, sum, ldw_);
       *sum_b += gb_[size_t(i)][m];
     }
@@ -266,6 +253,7 @@ class Minibatch final : public Fit {
 
   const TlplatHeadProblem& p_;
   const Kernels<T>& k_;
+  const ActiveRows<T> rows_;
   std::vector<Group<T>> groups_;
   std::unique_ptr<Team> team_;
   std::vector<Pass<T>> pass_;
@@ -274,6 +262,9 @@ class Minibatch final : public Fit {
   std::vector<double> best_;
   std::vector<int64_t> waited_;
   Buffer<int32_t> order_;
+  Buffer<uint8_t> counts_;  // of each row, whether it counts; none where all do
+  std::unique_ptr<ActiveRows<T>> held_;
+  std::vector<int64_t> starts_;
   int64_t ldw_ = 0, epoch_ = 0, batch_ = 0;
   size_t group_ = 0;
   Stage stage_ = Stage::kGradient;

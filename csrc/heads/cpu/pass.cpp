@@ -55,13 +55,14 @@ Pass<T>::Pass(const TlplatHeadProblem& p, const Kernels<T>& k, int64_t columns)
 
 template <class T>
 void Pass<T>::run(const int32_t* order, int64_t begin, int64_t end, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
-    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, int64_t next) {
+    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, int64_t next,
+    double* spread) {
   if constexpr (std::is_same_v<T, float>)
     for (int64_t m = 0; mixed_ && g && m < heads * p_.classes; ++m)
       mixed_->narrow(w + m * ldw_, w16_.get() + m * ldw16_, p_.d);
   for (int64_t at = begin; at < end; at += rows_) {
     next_at_ = at + rows_ < end ? at + rows_ : next < 0 ? end : next;
-    tile(order, at, int(std::min<int64_t>(rows_, end - at)), rows, head, heads, w, bias, g, gb, loss, mass, row_loss);
+    tile(order, at, int(std::min<int64_t>(rows_, end - at)), rows, head, heads, w, bias, g, gb, loss, mass, row_loss, spread);
   }
 }
 
@@ -81,8 +82,20 @@ void Pass<T>::predict(int64_t begin, int64_t end, const T* w, const T* bias, T* 
 }
 
 template <class T>
+void Pass<T>::mean_squares(const int32_t* order, int64_t count, double* out) {
+  // Some rows say enough.
+  const int64_t step = std::max<int64_t>(count / 2048, 1), seen = (count + step - 1) / step;
+  Buffer<T> row(ldw_), sum(ldw_);
+  for (int64_t i = 0; i < count; i += step) {
+    widen(order ? order[i] : i, row.get());
+    for (int64_t j = 0; j < p_.d; ++j) sum[j] += row[j] * row[j];
+  }
+  for (int64_t j = 0; j < p_.d; ++j) out[j] = double(sum[j]) / double(std::max<int64_t>(seen, 1));
+}
+
+template <class T>
 void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
-    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss) {
+    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, double* spread) {
   const auto table = [&](const void* of_class) { return static_cast<const T*>(rows.plain ? nullptr : of_class); };
   const T *own_of = table(p_.own), *mass_of = table(p_.mass), *smooth = table(p_.smooth);
   for (int r = 0; r < stride_ && plain_; ++r) label_[r] = r < count ? p_.label[order ? order[at + r] : at + r] : 0;
@@ -103,6 +116,7 @@ void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights
     loss[k] += k_.softmax(t, p_.classes, own, weight_.get(), smooth, g != nullptr, row_loss ? each_.get() : nullptr);
     if (row_loss)
       for (int r = 0; r < count; ++r) row_loss[at + r] = weight_[r] != 0 ? weight_[r] * each_[r] : T(0);
+    if (spread) spread[k] += curvature(own, count);
     if (mass) mass[k] += k_.dot(weight_.get(), mass_.get(), count);
     if (gb)
       for (int64_t c = 0; c < p_.classes; ++c) gb[k * p_.classes + c] += T(k_.total(own + c * stride_, count));
@@ -114,6 +128,16 @@ void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights
     gemm('N', 'N', int(p_.d), int(columns), count, row_[0], int(ldz), logits, stride_, g, int(ldw_));
   else
     k_.backward(t, p_.d, logits, columns, g, ldw_);
+}
+
+// With delta = weight * (p - y), weight * (1 - sum p^2) is -2 delta_y - sum delta^2 / weight.
+template <class T>
+double Pass<T>::curvature(const T* delta, int count) const {
+  const T most = *std::max_element(weight_.get(), weight_.get() + count);
+  double own = 0, square = 0;
+  for (int r = 0; r < count; ++r) own -= double(delta[label_[r] * stride_ + r]);
+  for (int64_t c = 0; c < p_.classes; ++c) square += k_.dot(delta + c * stride_, delta + c * stride_, count);
+  return most > 0 ? std::max(2 * own - square / double(most), 0.0) : 0;
 }
 
 template <class T>
