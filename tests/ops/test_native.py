@@ -123,6 +123,40 @@ def test_many_columns_equal_the_reference(
             torch.testing.assert_close(getattr(fit, name), getattr(found[3], name), rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_folds_of_many_heads_in_one_call(solver: str) -> None:
+    """Small fits side by side: the same whatever the threads and the slices of time, and those of a call a head."""
+    z, y, *_ = _problem(150, 24, 6, torch.float32)
+    folds = torch.stack([torch.arange(150) % 5 != f for f in range(5)]).repeat_interleave(8, dim=0)
+    decays = [10.0**e for e in range(-4, 4)] * 5
+    options = {"solver": solver, "impl": "native", "max_iter": 40, "learning_rate": 0.01, "batch_size": 150}
+    threads, counted, found = torch.get_num_threads(), [], []
+    try:
+        for count, watch in ((1, None), (2, None), (2, lambda i, losses: counted.append((i, len(losses))))):
+            torch.set_num_threads(count)
+            fit = fit_softmax_heads(
+                z, y, 6, weight_decay=decays, sample_weight=folds, validation_weight=~folds, patience=40,
+                on_epoch=watch, **options,
+            )  # fmt: skip
+            found.append(fit)
+    finally:
+        torch.set_num_threads(threads)
+    for fit in found[1:]:
+        assert torch.equal(fit.weight, found[0].weight)
+        assert torch.equal(fit.validation_loss, found[0].validation_loss)
+        assert fit.iterations.tolist() == found[0].iterations.tolist()
+    numbers = [i for i, _ in counted]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == int(found[0].iterations.max())
+    assert {length for _, length in counted} == {40}
+    for k in (0, 11, 22, 33, 39):
+        rows = folds[k]
+        one = fit_softmax_heads(z[rows], y[rows], 6, weight_decay=decays[k], **options)
+        torch.testing.assert_close(found[0].loss[k], one.loss[0], rtol=1e-4, atol=1e-5)
+        if solver == "lbfgs":
+            torch.testing.assert_close(found[0].weight[k], one.weight[0], rtol=1e-3, atol=5e-4)
+
+
 def test_bf16_storage_keeps_the_accuracy() -> None:
     g = torch.Generator().manual_seed(3)
     z = torch.randn(6000, 101, generator=g)

@@ -84,7 +84,7 @@ void Pass<T>::predict(int64_t begin, int64_t end, const T* w, const T* bias, T* 
 template <class T>
 void Pass<T>::mean_squares(const int32_t* order, int64_t count, double* out) {
   // Some rows say enough.
-  const int64_t step = std::max<int64_t>(count / 2048, 1), seen = (count + step - 1) / step;
+  const int64_t step = std::max<int64_t>(count / 256, 1), seen = (count + step - 1) / step;
   Buffer<T> row(ldw_), sum(ldw_);
   for (int64_t i = 0; i < count; i += step) {
     widen(order ? order[i] : i, row.get());
