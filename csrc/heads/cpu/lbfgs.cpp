@@ -1,7 +1,8 @@
 // L-BFGS for many convex problems at once: every pass over z evaluates one trial point of every head still at work. The
 // method is that of tlplat/ops/reference_lbfgs.py (weak Wolfe by bisection, memory 10), with a memory of its own a head, and
-// with a diagonal first guess of the inverse curvature in place of a multiple of one. The curvature of a class's weights is
-// near a * mean(z z') + decay, where a is the mean of p (1 - p) over rows and classes, and that of its bias near a.
+// with a first guess of the inverse curvature that tells weights from biases, in place of a multiple of one. The curvature of
+// a bias is near a, the mean of p (1 - p) over rows and classes; that of weights near a * l + decay, where l, some mean square
+// of features, comes from the first step. The guess does not change with a rotation of the features.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -17,9 +18,8 @@ constexpr double kArmijo = 1e-4, kCurvature = 0.9;
 template <class T>
 struct Head {
   Buffer<T> x, g, d, s[kMemory], y[kMemory];
-  Buffer<T> guess;  // (ldw,) of every class's weights; guess_bias of its bias
-  double guess_bias = 1, spread = 0;
-  double rho[kMemory], gamma = 1, curve = 0, f = 0, slope = 0, t = 1, low = 0, high = INFINITY, total = 0;
+  double guess = 1, guess_bias = 1, square = 0, spread = 0;
+  double rho[kMemory], gamma = 1, f = 0, slope = 0, t = 1, low = 0, high = INFINITY, total = 0;
   int stored = 0, next = 0, trials = 0;
   int64_t count = 0;
   bool started = false, done = false, converged = false;
@@ -42,13 +42,11 @@ class Lbfgs final : public Fit {
     heads_ = std::vector<Head<T>>(size_t(p.heads));
     for (int64_t k = 0; k < p.heads; ++k) {
       Head<T>& h = heads_[size_t(k)];
-      h.x = Buffer<T>(size_), h.g = Buffer<T>(size_), h.d = Buffer<T>(size_), h.guess = Buffer<T>(ldw_);
+      h.x = Buffer<T>(size_), h.g = Buffer<T>(size_), h.d = Buffer<T>(size_);
       h.total = total(k);
       slot_.push_back(int32_t(k));
       pack(p, k, ldw_, w_.get() + k * p.classes * ldw_, b_.get() + k * p.classes);
     }
-    square_ = Buffer<double>(ldw_);
-    pass_[0].mean_squares(rows_.order(), rows_.count(), square_.get());
   }
 
   bool run(double seconds, int64_t rounds) override {
@@ -135,10 +133,10 @@ class Lbfgs final : public Fit {
     if (!h.started) {
       take(h, w, b, fresh, f);
       h.started = true;
-      guess(h, decay);
+      h.gamma = 1 / std::max(std::sqrt(k_.dot(fresh, fresh, size_)), 1e-30);
       direct(h);
     } else {
-      judge(me, h, w, b, decay, f);
+      judge(h, w, b, fresh, decay, f);
     }
     const double norm = std::sqrt(k_.dot(h.g.get(), h.g.get(), size_));
     const bool stalled = h.trials >= kMaxTrials;
@@ -150,22 +148,15 @@ class Lbfgs final : public Fit {
     k_.blend(T(1), h.x.get() + weights, T(h.t), h.d.get() + weights, b, p_.classes);
   }
 
-  void judge(int me, Head<T>& h, const T* w, const T* b, double decay, double f) {
-    T* fresh = fresh_[size_t(me)].get();
+  void judge(Head<T>& h, const T* w, const T* b, const T* fresh, double decay, double f) {
     const double slope = k_.dot(fresh, h.d.get(), size_);
     const double slack = 8 * double(std::numeric_limits<T>::epsilon()) * std::fabs(h.f);
     const bool decreased = f <= h.f + kArmijo * h.t * h.slope ||
                            (slope <= (2 * kArmijo - 1) * h.slope && f <= h.f + slack);
     if (decreased && slope >= kCurvature * h.slope) {
-      const T* last = remember(h, fresh);
+      remember(h, fresh, decay);
       take(h, w, b, fresh, f);
       ++h.count;
-      guess(h, decay);
-      if (last) {  // the guess along the last step's change of the gradient is made right
-        std::copy_n(last, size_, fresh);
-        apply(h, fresh);
-        h.gamma = h.curve / k_.dot(last, fresh, size_);
-      }
       direct(h);
       h.t = 1, h.low = 0, h.high = INFINITY, h.trials = 0;
       return;
@@ -182,33 +173,21 @@ class Lbfgs final : public Fit {
     h.f = f;
   }
 
-  // The change of the gradient, where it is of use.
-  const T* remember(Head<T>& h, const T* fresh) {
+  void remember(Head<T>& h, const T* fresh, double decay) {
     if (!h.s[h.next].size()) h.s[h.next] = Buffer<T>(size_), h.y[h.next] = Buffer<T>(size_);
     T *s = h.s[h.next].get(), *y = h.y[h.next].get();
     k_.blend(T(h.t), h.d.get(), T(0), h.d.get(), s, size_);
     k_.blend(T(1), fresh, T(-1), h.g.get(), y, size_);
-    const double sy = k_.dot(s, y, size_), yy = k_.dot(y, y, size_);
-    if (!(sy > 1e-10 * yy)) return nullptr;
-    h.rho[h.next] = 1 / sy, h.curve = sy;
+    const int64_t weights = p_.classes * ldw_;
+    const double sy = k_.dot(s, y, weights), yy = k_.dot(y, y, weights);
+    const double sy_bias = k_.dot(s + weights, y + weights, p_.classes), yy_bias = k_.dot(y + weights, y + weights, p_.classes);
+    if (!(sy + sy_bias > 1e-10 * (yy + yy_bias))) return;
+    const double a = std::max(h.spread / h.total / double(p_.classes), 1e-6);
+    if (!h.square) h.square = std::max(sy / std::max(k_.dot(s, s, weights), 1e-30) - decay, 1e-6 * a) / a;
+    h.guess = 1 / (a * h.square + decay), h.guess_bias = 1 / a;
+    h.rho[h.next] = 1 / (sy + sy_bias), h.gamma = (sy + sy_bias) / (h.guess * yy + h.guess_bias * yy_bias);
     h.next = (h.next + 1) % kMemory;
     h.stored = std::min(h.stored + 1, kMemory);
-    return y;
-  }
-
-  // The diagonal at the point that was taken.
-  void guess(Head<T>& h, double decay) {
-    const double a = std::max(h.spread / h.total / double(p_.classes), 1e-6);
-    const double most = *std::max_element(square_.get(), square_.get() + ldw_), least = std::max(1e-6 * (a * most + decay), 1e-30);
-    for (int64_t j = 0; j < ldw_; ++j) h.guess[j] = T(1 / std::max(a * square_[j] + decay, least));
-    h.guess_bias = 1 / a;
-  }
-
-  void apply(const Head<T>& h, T* q) {
-    for (int64_t c = 0; c < p_.classes; ++c) {
-      k_.multiply(h.guess.get(), q + c * ldw_, ldw_);
-      q[p_.classes * ldw_ + c] *= T(h.guess_bias);
-    }
   }
 
   // d = -H g, by the two loops.
@@ -221,8 +200,9 @@ class Lbfgs final : public Fit {
       alpha[j] = h.rho[j] * k_.dot(h.s[j].get(), q, size_);
       k_.axpy(T(-alpha[j]), h.y[j].get(), q, size_);
     }
-    apply(h, q);
-    k_.blend(T(-h.gamma), q, T(0), q, q, size_);
+    const int64_t weights = p_.classes * ldw_;
+    k_.blend(T(-h.gamma * h.guess), q, T(0), q, q, weights);
+    k_.blend(T(-h.gamma * h.guess_bias), q + weights, T(0), q + weights, q + weights, p_.classes);
     for (int i = h.stored - 1; i >= 0; --i) {
       const int j = (h.next + kMemory - 1 - i) % kMemory;
       const double beta = -h.rho[j] * k_.dot(h.y[j].get(), q, size_);
@@ -287,7 +267,6 @@ class Lbfgs final : public Fit {
   Buffer<T> w_, b_;
   std::vector<Buffer<T>> g_, gb_, fresh_;
   std::vector<Buffer<double>> loss_, spread_;
-  Buffer<double> square_;  // (ldw,) mean square of every feature
   std::vector<Head<T>> heads_;
   std::vector<int32_t> slot_;  // the heads still at work, in the order of their trial points
 };

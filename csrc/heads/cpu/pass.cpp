@@ -82,18 +82,6 @@ void Pass<T>::predict(int64_t begin, int64_t end, const T* w, const T* bias, T* 
 }
 
 template <class T>
-void Pass<T>::mean_squares(const int32_t* order, int64_t count, double* out) {
-  // Some rows say enough.
-  const int64_t step = std::max<int64_t>(count / 256, 1), seen = (count + step - 1) / step;
-  Buffer<T> row(ldw_), sum(ldw_);
-  for (int64_t i = 0; i < count; i += step) {
-    widen(order ? order[i] : i, row.get());
-    for (int64_t j = 0; j < p_.d; ++j) sum[j] += row[j] * row[j];
-  }
-  for (int64_t j = 0; j < p_.d; ++j) out[j] = double(sum[j]) / double(std::max<int64_t>(seen, 1));
-}
-
-template <class T>
 void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
     const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, double* spread) {
   const auto table = [&](const void* of_class) { return static_cast<const T*>(rows.plain ? nullptr : of_class); };
@@ -132,12 +120,13 @@ void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights
 
 // With delta = weight * (p - y), weight * (1 - sum p^2) is -2 delta_y - sum delta^2 / weight.
 template <class T>
-double Pass<T>::curvature(const T* delta, int count) const {
-  const T most = *std::max_element(weight_.get(), weight_.get() + count);
-  double own = 0, square = 0;
-  for (int r = 0; r < count; ++r) own -= double(delta[label_[r] * stride_ + r]);
-  for (int64_t c = 0; c < p_.classes; ++c) square += k_.dot(delta + c * stride_, delta + c * stride_, count);
-  return most > 0 ? std::max(2 * own - square / double(most), 0.0) : 0;
+double Pass<T>::curvature(const T* delta, int count) {
+  double sum = 0;
+  std::fill_n(each_.get(), count, T(0));
+  for (int64_t c = 0; c < p_.classes; ++c) k_.squares(T(1), delta + c * stride_, each_.get(), count);
+  for (int r = 0; r < count; ++r)
+    if (weight_[r] > 0) sum -= 2 * double(delta[label_[r] * stride_ + r]) + double(each_[r]) / double(weight_[r]);
+  return std::max(sum, 0.0);
 }
 
 template <class T>

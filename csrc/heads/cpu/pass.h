@@ -73,13 +73,10 @@ class Pass {
   // Rows order[begin, end) (null: begin ... end themselves) for heads head[0 ... heads) whose weights are the blocks of
   // w (heads * classes, ldw) and bias. Adds to loss (heads,), to mass (heads,) where not null, and to g, gb where not null.
   // After these rows, this thread will likely read those from order[next] on. `spread` (heads,), where not null, takes up
-  // sum_rows weight * (1 - sum_c p_c^2), the trace of the logits' curvature; where weights differ, something above it.
+  // sum_rows weight * (1 - sum_c p_c^2), the trace of the logits' curvature but for class weights.
   void run(const int32_t* order, int64_t begin, int64_t end, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
            const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss = nullptr, int64_t next = -1,
            double* spread = nullptr);
-
-  // The mean square of every feature over rows order[0, count), to out (ldw,).
-  void mean_squares(const int32_t* order, int64_t count, double* out);
 
   // One head's probabilities of rows [begin, end), to out (end - begin, classes).
   void predict(int64_t begin, int64_t end, const T* w, const T* bias, T* out);
@@ -88,7 +85,7 @@ class Pass {
   void tile(const int32_t* order, int64_t at, int count, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
             const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, double* spread);
 
-  double curvature(const T* delta, int count) const;
+  double curvature(const T* delta, int count);
 
   // Gathers the tile's rows and fills logits_ (columns, stride_).
   Tile<T> open(const int32_t* order, int64_t at, int count, const T* w, const T* bias, int64_t columns, bool backward, int64_t* ldz);

@@ -41,7 +41,7 @@ struct Kernels {
   double (*dot)(const T* x, const T* y, int64_t n);
   void (*axpy)(T alpha, const T* x, T* y, int64_t n);                    // y += alpha x
   void (*blend)(T alpha, const T* x, T beta, const T* y, T* z, int64_t n);  // z = alpha x + beta y
-  void (*multiply)(const T* x, T* y, int64_t n);                         // y *= x
+  void (*squares)(T alpha, const T* x, T* y, int64_t n);                 // y += alpha x x
   // w, velocity after a step of SGD on gradient g * scale + decay * w; returns |w|^2 from before.
   double (*sgd)(T* w, T* velocity, const T* g, T scale, T decay, T momentum, T rate, int64_t n);
   // w, first, second after a step of AdamW; rates are corrected for bias by the caller; returns |w|^2 from before.
