@@ -48,14 +48,13 @@ def probes(
     except DataError:  # rows of a time so short that each overlaps with all others
         return None
     before = source.build(registry)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(UNTRAINED_SEED)
-        untrained = source.build(registry, random=True)
     same = _equal(before, adapted)
-    scores = {
-        "source": _scores(before.to(model_device(adapted)), rows, task, folds),
-        "untrained": _scores(untrained.to(model_device(adapted)), rows, task, folds),
-    }
+    scores = {"source": _scores(before.to(model_device(adapted)), rows, task, folds), "untrained": list[float]()}
+    if not before.frozen:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(UNTRAINED_SEED)
+            untrained = source.build(registry, random=True)
+        scores["untrained"] = _scores(untrained.to(model_device(adapted)), rows, task, folds)
     scores["adapted"] = scores["source"] if same else _scores(adapted, rows, task, folds)
     names = list(adapted.blocks)
     blocks = []
@@ -70,7 +69,7 @@ def probes(
         "rows": len(rows),
         "guess": guess,
         "kept": _share(scores["source"][last], reached, guess),
-        "by_chance": _share(scores["untrained"][last], reached, guess),
+        "by_chance": _share(scores["untrained"][last], reached, guess) if scores["untrained"] else None,
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from tlplat.cache import TensorCache
 from tlplat.data.examples import Examples, Inputs
 from tlplat.errors import ModelError, did_you_mean
+from tlplat.intake import Intake, NetworkInput
 from tlplat.model import Backbone, SourceModel
 from tlplat.pieces import Explainer
 from tlplat.progress import Reporter
@@ -213,6 +214,16 @@ class Domain(ABC):
         """
         raise TypeError(f"the domain {self.name} pretrains no source")
 
+    def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+        """How rows of this domain reach a network from outside of tlplat (an ONNX file), where they fit its input.
+
+        Raises:
+            ModelError TL-MODEL-INPUT: they do not, which is the default (:meth:`NetworkInput.misfit` makes the error).
+        """
+        raise network.misfit(
+            self.name, "rows of its own making", f"choose another source (`tlplat sources --domain {self.name}`)"
+        )
+
     def source_rows(
         self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
     ) -> Examples | None:
@@ -266,6 +277,8 @@ __all__ = [
     "DomainContext",
     "DomainOptions",
     "Explainer",
+    "Intake",
+    "NetworkInput",
     "SourceInfo",
     "TargetTask",
 ]

@@ -48,6 +48,9 @@ class Backbone(nn.Module, ABC):
     channel_dim: ClassVar[int] = -1
     """The dimension of a block's output that holds channels: 1 where maps are (rows, channels, height, width)."""
 
+    frozen: ClassVar[str] = ""
+    """Why weights and structure cannot change, such as ``fixed inside an ONNX graph``, or empty."""
+
     blocks: nn.ModuleDict
 
     @abstractmethod
@@ -171,6 +174,8 @@ class BackboneInfo:
     """Layers (names below the backbone) whose outputs can be copied and removed; empty where no example was given."""
     self_supervised: bool = False
     """The backbone offers a self-supervised task (:meth:`Backbone.pretext`)."""
+    frozen: str = ""
+    """Why it gives features alone (:attr:`Backbone.frozen`); empty where its weights can move."""
 
     @property
     def feature_dim(self) -> int:
@@ -201,6 +206,7 @@ class BackboneInfo:
             parameter_names=tuple(f"backbone.{name}" for name, _ in backbone.named_parameters()),
             units=tuple(name for u in units for name in sorted(u.layers)),
             self_supervised=type(backbone).pretext is not Backbone.pretext,
+            frozen=backbone.frozen,
         )
 
 

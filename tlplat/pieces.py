@@ -113,6 +113,14 @@ class Columns(Explainer):
         self.names, self._owners, self._baseline, self._against = list(names), owners, baseline, against
 
     def way(self, backbone: Backbone) -> Way:
+        """Gradients, or occlusion of whole columns where none pass through the network."""
+        if backbone.frozen:
+            return Occlusion(
+                neutral=lambda given: self._baseline.to(given).expand_as(given),
+                gather=lambda values, _: self._summed(values / self._owners.bincount().to(values)[self._owners]),
+                against=self._against,
+                regions=lambda given: self._owners.to(given.device).expand(given.shape),
+            )
         return Gradients(
             baseline=lambda given, _: self._baseline.to(given).expand_as(given),
             gather=lambda values, _: self._summed(values),

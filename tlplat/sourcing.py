@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlplat import plugins
 from tlplat.config import RunConfig
 from tlplat.data.examples import Examples
 from tlplat.data.splits import draw_labels
 from tlplat.data.unlabeled import MOST_ROWS, Admitted, admit, need_rows
 from tlplat.domain import DataOptions, Domain, DomainContext
 from tlplat.errors import TlplatError, UsageError
+from tlplat.intake import Intake, NetworkInput
 from tlplat.kept import place_of, read_kept
 from tlplat.model import SourceModel
+from tlplat.onnxio.source import is_onnx
+from tlplat.onnxio.source import load_source as load_onnx
 from tlplat.strategy import Strategy
 from tlplat.view import View, aligned, relabelled
 
@@ -140,7 +144,13 @@ class Sourcing:
             path = place_of(name, self.domain.name, self.context.cache)
             if path is not None:
                 return read_kept(path, self.domain.name, self.data.path)
+            if is_onnx(name):
+                plugins.load("domains", ["arrays"], self.context.registry)  # it registers the backbone
+                return load_onnx(name, self.domain.name, self._intake)
         return self.domain.source(name, self.options, self.context)
+
+    def _intake(self, network: NetworkInput) -> Intake:
+        return self.domain.intake(network, self.options, self.data, self.context)
 
     def _next(self, name: str, before: Sequence[View]) -> View:
         if name not in self.loaded:

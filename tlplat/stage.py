@@ -334,7 +334,7 @@ def _on_source(config: RunConfig, view: View, bench: Bench) -> tuple[list[Candid
     names = registry.names("strategies") if "auto" in config.strategies else [*config.strategies, *ALWAYS]
     for name in dict.fromkeys(names):
         strategy: Strategy = registry.get("strategies", name)()
-        reason = strategy.unfit(task, info)
+        reason = strategy.misfit(task, info)
         if reason is not None:
             skipped.append({"strategy": view.label(name), "reason": reason})
             continue

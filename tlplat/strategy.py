@@ -95,6 +95,16 @@ class Strategy(ABC):
             return f"{self.name} needs a task that offers {', '.join(sorted(missing))}; {task.kind} does not"
         return None
 
+    def misfit(self, task: TaskInfo, backbone: BackboneInfo) -> str | None:
+        """What the core asks: :meth:`unfit`, and before it whether a backbone that is frozen bears the strategy."""
+        if backbone.frozen and not self.transfers:
+            return f"{self.name} trains the source's structure anew, which is {backbone.frozen}"
+        if backbone.frozen and self.family in ("parameter", "structural"):
+            moves = "moves the source's weights" if self.family == "parameter" else "changes the source's structure"
+            verb = "are" if self.family == "parameter" else "is"
+            return f"{self.name} {moves}, which {verb} {backbone.frozen}: such a source gives features alone"
+        return self.unfit(task, backbone)
+
     def grid(self) -> Sequence[Self]:
         """Hyper-parameter settings that selection tries, at equal budget each; the default tries ``self`` alone."""
         return [self]

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from tlplat.data.columns import Table, TableEncoder
+from tlplat.data.columns import Column, Table, TableEncoder
 from tlplat.data.examples import Batch, Inputs, TensorInputs, tensor_digest
+from tlplat.errors import ModelError
+from tlplat.intake import NetworkInput
 from tlplat.model import Backbone
 from tlplat.pieces import Columns
 
@@ -55,14 +58,48 @@ def columns_of(encoder: TableEncoder) -> Columns:
     owners, baseline = [], []
     for i, column in enumerate(encoder.columns):
         owners += [i] * column.width
-        numbers = [0.0] if column.kind == "numeric" else [1 / len(column.categories)] * len(column.categories)
+        numbers = [1 / len(column.categories)] * len(column.categories) if column.kind == "categorical" else [0.0]
         baseline += numbers + [0.0] * column.missing
     return Columns(
         [c.name for c in encoder.columns],
         torch.tensor(owners, dtype=torch.int64),
         torch.tensor(baseline, dtype=torch.float32),
-        "a row of mean numbers with every category equally likely",
+        "a row of zeros"
+        if any(c.kind == "plain" for c in encoder.columns)
+        else "a row of mean numbers with every category equally likely",
     )
+
+
+def encoder_for(network: NetworkInput, domain: str, table: Table, where: str) -> TableEncoder:
+    """How rows of ``table`` become what a network from outside takes: as its file says, else its numbers as they are.
+
+    Args:
+        where: what the table is called in the error.
+
+    Raises:
+        ModelError TL-MODEL-INPUT: the network takes rows of another width. TL-MODEL-CORRUPT: its file brings columns
+            that are none.
+    """
+    if network.told is not None:
+        try:
+            encoder = TableEncoder(TypeAdapter(tuple[Column, ...]).validate_python(network.told.get("columns")))
+        except ValidationError as error:
+            raise ModelError(
+                "TL-MODEL-CORRUPT",
+                f"{network.file} is damaged: its metadata do not say what columns it takes",
+                where=network.file,
+                fix="export it again with tlplat export",
+            ) from error
+        given = f"rows of {encoder.width} numbers, as the file's metadata say"
+    else:
+        numbers = [name for name, values in table.items() if values.dtype != object]
+        encoder = TableEncoder(tuple(Column(name, "plain") for name in numbers))
+        given = f"rows of {len(numbers)} numbers: {', '.join(numbers)} ({where})"
+    if not network.takes((encoder.width,)):
+        raise network.misfit(
+            domain, given, "give the columns of numbers that the network was trained on, in its order, and no others"
+        )
+    return encoder
 
 
 class TabularNet(Backbone):

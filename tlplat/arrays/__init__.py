@@ -8,6 +8,7 @@ from tlplat.domain import Domain
 from tlplat.hookspecs import hookimpl
 from tlplat.kerasio.backbone import KerasBackbone
 from tlplat.model import Backbone
+from tlplat.onnxio.backbone import OnnxBackbone
 
 
 @hookimpl
@@ -17,4 +18,4 @@ def tlplat_register_domains() -> list[type[Domain]]:
 
 @hookimpl
 def tlplat_register_backbones() -> list[type[Backbone]]:
-    return [ModuleBackbone, KerasBackbone]
+    return [ModuleBackbone, KerasBackbone, OnnxBackbone]

@@ -25,6 +25,7 @@ from tlplat.domain import (
     TargetTask,
 )
 from tlplat.errors import DataError, ModelError, UsageError
+from tlplat.intake import Intake, NetworkInput
 from tlplat.kerasio.opening import is_keras
 from tlplat.kerasio.source import load_source
 from tlplat.model import SourceModel
@@ -41,7 +42,7 @@ class ArrayOptions(DomainOptions):
         "auto", description="auto: regression where y holds floating-point numbers"
     )
     source_labels: tuple[str, ...] = Field(
-        (), description="class names of a Keras source's outputs, in order; else they are numbered from 0"
+        (), description="class names of a Keras or ONNX source's outputs, in order; else they are numbered from 0"
     )
     test_share: float = Field(0.25, gt=0, lt=1, description="share of the rows set apart, looked at once at the end")
 
@@ -79,11 +80,24 @@ class Arrays(Domain):
             fix="name a Keras model (.keras, .h5) or a folder that `tlplat pretrain` wrote",
         )
 
+    def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+        """The rows as they are, of the network's type."""
+        if data.path is None:
+            raise _no_demo()
+        rows = read(data.path).x
+        shape = tuple(rows.shape[1:])
+        if not network.takes(shape):
+            given = f"rows of shape {shape} in {data.path.name}"
+            raise network.misfit(self.name, given, "give rows of the shape that the network was trained on")
+        dtype = network.dtype if network.integers else "float32"
+        preprocess = {"shape": list(network.shape), "dtype": dtype, "cast": True}
+        return Intake(shape, preprocess, labels=options.source_labels)
+
     def target(
         self, options: ArrayOptions, data: DataOptions, source: SourceModel, context: DomainContext
     ) -> TargetTask:
         if data.path is None:
-            raise UsageError("TL-USAGE", "the domain arrays has no demo", fix="give your rows: --data FILE.npz")
+            raise _no_demo()
         rows = fitting(read(data.path), source.preprocess, data.path.name)
         task, targets = _task(rows, options, data.path, source)
         ids = [f"row {i}" for i in range(len(rows))]
@@ -124,6 +138,10 @@ class Arrays(Domain):
         return Columns(
             [f"column {i}" for i in range(shape[0])], torch.arange(shape[0]), torch.zeros(shape[0]), "a row of zeros"
         )
+
+
+def _no_demo() -> UsageError:
+    return UsageError("TL-USAGE", "the domain arrays has no demo", fix="give your rows: --data FILE.npz")
 
 
 def _task(rows: Rows, options: ArrayOptions, path: Path, source: SourceModel) -> tuple[Task, torch.Tensor]:

@@ -32,13 +32,14 @@ class Column:
     """How one column becomes numbers.
 
     Attributes:
-        kind: ``numeric`` takes one number, ``categorical`` one for each of ``categories`` (1 for the row's own).
+        kind: ``numeric`` takes one number, ``categorical`` one for each of ``categories`` (1 for the row's own);
+            ``plain`` the number as it is, for a network from outside that was trained on such: none may be missing.
         missing: whether the fitted rows had missing values; then one more number says so.
         log: whether the logarithm of 1 + value is standardised instead of the value. mean, std: of what is.
     """
 
     name: str
-    kind: Literal["numeric", "categorical"]
+    kind: Literal["numeric", "categorical", "plain"]
     missing: bool = False
     log: bool = False
     mean: float = 0.0
@@ -48,7 +49,7 @@ class Column:
     @property
     def width(self) -> int:
         """Numbers a row."""
-        return (1 if self.kind == "numeric" else len(self.categories)) + self.missing
+        return (len(self.categories) if self.kind == "categorical" else 1) + self.missing
 
     @classmethod
     def fit(cls, name: str, values: np.ndarray) -> Column:
@@ -67,6 +68,8 @@ class Column:
 
     def encode(self, values: np.ndarray | None, n: int) -> np.ndarray:
         """(n, width) float64; ``values`` None where the table has no such column."""
+        if self.kind == "plain":
+            return self._complete(values, n)[:, None]
         if self.kind == "numeric":
             numbers = np.full(n, np.nan) if values is None else self._numbers(values)
             absent = np.isnan(numbers)
@@ -79,6 +82,24 @@ class Column:
             columns = [(texts == category).astype(np.float64) for category in self.categories]
         columns += [absent.astype(np.float64)] if self.missing else []
         return np.stack(columns, axis=1) if columns else np.zeros((n, 0))
+
+    def _complete(self, values: np.ndarray | None, n: int) -> np.ndarray:
+        """(n,) numbers as they are.
+
+        Raises:
+            DataError TL-DATA-MISSING: one is not there.
+        """
+        numbers = np.full(n, np.nan) if values is None else self._numbers(values)
+        absent = np.flatnonzero(np.isnan(numbers))
+        if len(absent):
+            raise DataError(
+                "TL-DATA-MISSING",
+                f"{len(absent)} of {n} rows have no {self.name}, and the source takes numbers as they are",
+                where=f"row {absent[0] + 1}, column {self.name}",
+                expected="a number in every row",
+                fix="fill the missing values in, as the model's training rows had them, or leave these rows out",
+            )
+        return numbers
 
     def _numbers(self, values: np.ndarray) -> np.ndarray:
         if values.dtype == object:
@@ -126,7 +147,7 @@ class TableEncoder:
         """What each number is: a column, ``column = category``, or ``column is missing``."""
         found = []
         for c in self.columns:
-            found += [c.name] if c.kind == "numeric" else [f"{c.name} = {category}" for category in c.categories]
+            found += [f"{c.name} = {category}" for category in c.categories] if c.kind == "categorical" else [c.name]
             found += [f"{c.name} is missing"] if c.missing else []
         return found
 

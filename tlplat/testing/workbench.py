@@ -43,7 +43,7 @@ class Toybench:
         """Why the strategy does not serve the bench's task and source; None where it does."""
         example = Rows.all(self.labelled).example()
         info = BackboneInfo.of(self.bench.store.backbone(self.source), self.has_source_head, example)
-        return strategy.unfit(self.bench.task_info, info)
+        return strategy.misfit(self.bench.task_info, info)
 
     @property
     def has_source_head(self) -> bool:

@@ -11,10 +11,10 @@ import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
-from tlplat.domain import DataOptions, DomainContext, TargetTask
+from tlplat.domain import DataOptions, DomainContext, Intake, NetworkInput, TargetTask
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
-from tlplat.tabular import TableInputs
+from tlplat.tabular import TableInputs, encoder_for
 from tlplat_finance import sources, split
 from tlplat_finance.assets import CREDIT
 from tlplat_finance.loans import GOOD_BAD, SELF_EMPLOYED, Loans, consumer_credit, read_loans
@@ -55,6 +55,15 @@ def target(options: Any, data: DataOptions, source: SourceModel, context: Domain
     }
     unit = "block of time" if loans.days is not None else "row" if loans.groups is None else "group"
     return TargetTask(title, task, pool, test, saved, card, unit, unlabeled=pool.inputs)
+
+
+def intake(network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+    """The table's columns of numbers, or those that the network's file names."""
+    loans = consumer_credit(SELF_EMPLOYED, context) if data.path is None else _read(options, data, context, {})
+    where = "the demo" if data.path is None else data.path.name
+    encoder = encoder_for(network, "finance", loans.table, where)
+    kind = "credit" if network.told is None else str(network.told.get("kind"))
+    return Intake((encoder.width,), {"kind": kind, "columns": encoder.to_json()})
 
 
 def check(options: Any, data: DataOptions, context: DomainContext) -> None:

@@ -20,6 +20,8 @@ from tlplat.domain import (
     DomainContext,
     DomainOptions,
     Explainer,
+    Intake,
+    NetworkInput,
     SourceInfo,
     TargetTask,
 )
@@ -110,6 +112,11 @@ class FinanceDomain(Domain):
             expected=", ".join(TASK_OF) + ", or a folder that `tlplat pretrain` wrote",
             fix="choose one with --source (`tlplat sources` lists them)",
         )
+
+    def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+        """Columns of numbers as they are, or encoded as a file of ``tlplat export`` says."""
+        _need_sound(options)
+        return (credit if options.task == "credit" else market).intake(network, options, data, context)
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data and split, before a source is loaded or pretrained."""

@@ -11,17 +11,17 @@ import torch
 from scipy.stats import spearmanr
 
 from tlplat.data.columns import TableEncoder
-from tlplat.domain import DataOptions, DomainContext, TargetTask
+from tlplat.domain import DataOptions, DomainContext, Intake, NetworkInput, TargetTask
 from tlplat.errors import DataError
 from tlplat.model import SourceModel
-from tlplat.tabular import TableInputs
+from tlplat.tabular import TableInputs, encoder_for
 from tlplat.tasks.base import Evidence
 from tlplat_finance import garch, sources
 from tlplat_finance.assets import EU_MARKETS
 from tlplat_finance.baselines import GARCH
 from tlplat_finance.prices import Series, eu_indices, read_prices
 from tlplat_finance.risk import tails_of
-from tlplat_finance.volatility import MOMENT, WINDOW, Windows, standardised, windows
+from tlplat_finance.volatility import FEATURES, MOMENT, WINDOW, Windows, standardised, windows
 
 DEMO_TEST_FROM = "1995"
 BLOCK = 44
@@ -73,6 +73,14 @@ def target(options: Any, data: DataOptions, source: SourceModel, context: Domain
     }
     task = sources.volatility_task(options.horizon)
     return TargetTask(title, task, pool, test, saved, card, f"block of {BLOCK} days", unlabeled=pool.inputs)
+
+
+def intake(network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+    """The features of a window of prices as they are, or as the network's file encodes them."""
+    nothing = {name: np.zeros(0) for name in FEATURES}
+    encoder = encoder_for(network, "finance", nothing, "features of prices")
+    kind = "volatility" if network.told is None else str(network.told.get("kind"))
+    return Intake((encoder.width,), {"kind": kind, "columns": encoder.to_json(), "horizon": options.horizon})
 
 
 def check(options: Any, data: DataOptions, context: DomainContext) -> None:

@@ -18,6 +18,8 @@ from tlplat.domain import (
     DomainContext,
     DomainOptions,
     Explainer,
+    Intake,
+    NetworkInput,
     SourceInfo,
     TargetTask,
 )
@@ -108,6 +110,16 @@ class GenomicsDomain(Domain):
             expected=", ".join(known) + ", or a folder made by tlplat",
             fix="choose one with --source (`tlplat sources` lists them)",
         )
+
+    def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+        """Bases as whole numbers (A, C, G, T = 0..3, all others 4), in windows of the network's length."""
+        length = network.shape[0] if len(network.shape) == 1 else None
+        if not network.integers or length is None:
+            given = (
+                "windows of one length as whole numbers (A, C, G, T = 0..3, other = 4): (rows, length) uint8 or int64"
+            )
+            raise network.misfit(self.name, given, "put the encoding of bases into the network, and export it again")
+        return Intake((length,), Preprocess(length).to_json())
 
     def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
         preprocess = Preprocess.from_json(source.preprocess)

@@ -31,13 +31,22 @@ ABOUT = {
 }
 
 
+def table(task: str) -> dict[str, np.ndarray]:
+    """The columns of the demo's target that a model may look at."""
+    return sources.features(task, _cohort(task))
+
+
+def _cohort(task: str) -> Cohort:
+    return nuclei.half(upper=True) if task == "diagnosis" else gbsg()
+
+
 def target(task: str, source: SourceModel, context: DomainContext) -> TargetTask:
     """The demo's target as ``source`` takes it: half of its patients are test patients, strata alike.
 
     Raises:
         UsageError TL-USAGE: a source of other columns.
     """
-    cohort = nuclei.half(upper=True) if task == "diagnosis" else gbsg()
+    cohort = _cohort(task)
     encoder = TableEncoder.from_json(source.preprocess["columns"])
     told = encoder.fit_report(sources.features(task, cohort))
     if told["absent"]:

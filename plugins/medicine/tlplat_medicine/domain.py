@@ -16,12 +16,14 @@ from tlplat.domain import (
     DomainContext,
     DomainOptions,
     Explainer,
+    Intake,
+    NetworkInput,
     SourceInfo,
     TargetTask,
 )
 from tlplat.errors import DataError, ModelError, did_you_mean
 from tlplat.model import SourceModel
-from tlplat.tabular import TableInputs, columns_of
+from tlplat.tabular import TableInputs, columns_of, encoder_for
 from tlplat_medicine import demos, sources, userdata
 from tlplat_medicine.baselines import CoxRegression, Forest, LinearLearner, LogisticRegression
 from tlplat_medicine.limits import check_possible, limits_of
@@ -73,6 +75,16 @@ class MedicineDomain(Domain):
             )
         fitting = options.task if sources.TASK_SOURCES[options.task] == name else "prognosis"
         return sources.pretrained("diagnosis" if name == sources.NUCLEI else fitting, context)
+
+    def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+        """Columns of numbers as they are, or encoded as a file of ``tlplat export`` says."""
+        if data.path is None:
+            userdata.need_data(options)
+            table, where = demos.table(options.task), "the demo"
+        else:
+            table, where = userdata.read_rows(options, data, context.warn).columns, data.path.name
+        encoder = encoder_for(network, self.name, table, where)
+        return Intake((encoder.width,), {"columns": encoder.to_json(), "task": options.task})
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's patients before a source is loaded or pretrained."""
@@ -126,7 +138,7 @@ class MedicineDomain(Domain):
                 fix="add the columns, empty where a value is unknown, written as in the data of the run",
             )
         words = [column.name for column in encoder.columns if column.kind == "categorical"]
-        numbers = [column.name for column in encoder.columns if column.kind == "numeric"]
+        numbers = [column.name for column in encoder.columns if column.kind != "categorical"]
         columns = typed_columns(sheet, needed, words, numbers)
         check_possible(sheet, columns, limits_of(preprocess.get("limits", ())))
         unseen = encoder.fit_report(columns)["unseen_categories"]

@@ -246,7 +246,7 @@ def _typed(
 ) -> dict[str, np.ndarray]:
     columns = [] if source is None else source.preprocess["columns"]
     words = {c["name"] for c in columns if c["kind"] == "categorical"} | set(options.categorical)
-    numbers = {c["name"] for c in columns if c["kind"] == "numeric"} - set(options.categorical)
+    numbers = {c["name"] for c in columns if c["kind"] != "categorical"} - set(options.categorical)
     return typed_columns(sheet, names, words, numbers)
 
 

@@ -21,6 +21,8 @@ from tlplat.domain import (
     DomainContext,
     DomainOptions,
     Explainer,
+    Intake,
+    NetworkInput,
     SourceInfo,
     TargetTask,
 )
@@ -28,7 +30,7 @@ from tlplat.errors import ModelError, UsageError, did_you_mean
 from tlplat.model import SourceModel
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.retrieval import Retrieval
-from tlplat_vision import digits, imagenet, sources, userdata
+from tlplat_vision import digits, imagenet, outside, sources, userdata
 from tlplat_vision.assets import ALL, EFFICIENTNET_LITE0, MNIST_5K
 from tlplat_vision.baselines import NearestNeighbour, PixelSvm
 from tlplat_vision.checkpoint import load_checkpoint
@@ -66,6 +68,10 @@ class VisionOptions(DomainOptions):
     )
     image: str = Field("image", description="column of paths (CSV) or of the images' bytes (Parquet)")
     image_root: Path | None = Field(None, description="folder that a table's paths start from; default: the table's")
+    pixels: Literal["imagenet", "unit", "symmetric", "bytes"] = Field(
+        "imagenet",
+        description="numbers that an ONNX source takes: ImageNet's mean and spread, 0 to 1, -1 to 1, or 0 to 255",
+    )
     checkpoint: Path | None = Field(None, description="weights file for a source timm:NAME")
     test_data: Path | None = Field(None, description="test images; without them, half of the clusters are held out")
     min_size: int = Field(1, ge=1, description="fewest pixels of a side of an image")
@@ -125,6 +131,10 @@ class VisionDomain(Domain):
             fix="choose one with --source (`tlplat sources` lists them)",
         )
 
+    def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+        """Square images of the network's size and channels, their pixels as ``--pixels`` says."""
+        return outside.intake(network, options.image_size, options.pixels)
+
     def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
         preprocess = _settled(Preprocess.from_json(source.preprocess), options)
         if data.path is None:
@@ -168,7 +178,8 @@ class VisionDomain(Domain):
         images, labels = digits.uci_digits()
         split = digits.digits_split(images, labels, context.data_seed)
         size = preprocess.size if options.image_size is not None else min(preprocess.size, DEMO_SIDE)
-        shown = dataclasses.replace(preprocess, size=size, channels=1, fit="stretch", margin=digits.MARGIN)
+        fixed = {} if outside.FIXED in source.preprocess else {"size": size, "channels": 1}
+        shown = dataclasses.replace(preprocess, **fixed, fit="stretch", margin=digits.MARGIN)
         inputs = ImageInputs(shown.encode(images).tensor, options.augment)
         ids = [f"digit-{i}" for i in range(len(images))]
         pool, test = userdata.as_examples(inputs, torch.from_numpy(labels), ids, split)

@@ -1,0 +1,78 @@
+"""How a domain's rows reach a network from outside of tlplat, which says no more of its rows than their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tlplat.errors import ModelError
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """What the network says of its one input.
+
+    Attributes:
+        file: the file's name. name: of the input. shape: of a row, without the first dimension; None is any size.
+        dtype: of the numbers as torch calls it, such as ``float32``.
+        told: the preprocessing (JSON) that the file brings, where tlplat exported it from a run of this domain. Part
+            of a file that is not trusted: check it.
+    """
+
+    file: str
+    name: str
+    shape: Shape
+    dtype: str
+    told: Mapping[str, Any] | None = None
+    labels: tuple[str, ...] = ()
+    """Of its outputs, where such a file names them."""
+
+    @property
+    def text(self) -> str:
+        """Such as ``x (rows, 3, any, any) float32``."""
+        return (
+            f"{self.name} ({', '.join(['rows', *('any' if n is None else str(n) for n in self.shape)])}) {self.dtype}"
+        )
+
+    @property
+    def integers(self) -> bool:
+        """Whether it takes whole numbers."""
+        return not self.dtype.startswith("float")
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether rows of this shape fit."""
+        return len(shape) == len(self.shape) and all(w in (None, n) for w, n in zip(self.shape, shape, strict=True))
+
+    def misfit(self, domain: str, rows: str, fix: str) -> ModelError:
+        """TL-MODEL-INPUT: the network's input and the domain's ``rows``, in words, do not fit together."""
+        return ModelError(
+            "TL-MODEL-INPUT",
+            f"{self.file} takes rows that the domain {domain} does not give",
+            where=self.file,
+            found=f"the network takes {self.text}",
+            expected=f"the domain gives {rows}",
+            fix=fix,
+        )
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How rows are made for the network.
+
+    Attributes:
+        shape: of a row as the domain encodes it. preprocess: of raw rows to these (JSON), kept with the model.
+        scale, shift: for each channel (the first dimension of a row), by which its numbers are multiplied and what is
+            added then; empty: they pass as they are.
+        channels_last: the network wants the first dimension of a row as the last.
+        labels: names of its own outputs, in order, where they are known.
+    """
+
+    shape: tuple[int, ...]
+    preprocess: Mapping[str, Any]
+    scale: tuple[float, ...] = ()
+    shift: tuple[float, ...] = ()
+    channels_last: bool = False
+    labels: tuple[str, ...] = ()
