@@ -54,7 +54,7 @@ class NetworkInput:
             where=self.file,
             found=f"the network takes {self.text}",
             expected=f"the domain gives {rows}",
-            fix=fix,
+            fix=f"choose a network that takes such rows, or {fix}",
         )
 
 
