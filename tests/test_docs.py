@@ -2,7 +2,7 @@
 
 A block says in its info string what is done with it: ``run`` (executed, on the toy domain in place of genomics),
 ``run after=PAGE`` (after the blocks of that page, in their names), ``file=NAME`` (written to a file), ``check`` (a
-command whose data the page's domain accepts).
+command whose data the page's domain accepts). Blocks of docs/walks are run by test_walks.py.
 """
 
 from __future__ import annotations
@@ -10,41 +10,16 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from docpages import FENCE, PAGES, ROOT, Block, blocks
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\S*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, the words after it, its text."""
-
-    language: str
-    words: tuple[str, ...]
-    text: str
-
-    def word(self, key: str) -> str | None:
-        return next((w.partition("=")[2] for w in self.words if w.startswith(f"{key}=")), None)
-
-    def commands(self) -> list[list[str]]:
-        """Arguments of each ``$ tlplat ...`` line, without what a shell does with the output."""
-        lines = [line[2:] for line in self.text.splitlines() if line.startswith("$ tlplat")]
-        return [shlex.split(re.split(r" [>|] ", line)[0])[1:] for line in lines]
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    return [Block(m[1], tuple(m[2].split()), m[3]) for m in FENCE.finditer(text)]
+DOMAINS = ("finance", "genomics", "medicine", "nlp", "vision")
 
 
 def pages_with(language: str, word: str) -> list[Path]:
@@ -132,7 +107,7 @@ def test_commands_parse():
     seen = 0
     for page in PAGES:
         for arguments in (a for block in blocks(page) for a in block.commands()):
-            if any(d in arguments and find_spec(f"tlplat_{d}") is None for d in ("finance", "genomics", "nlp")):
+            if any(d in arguments and find_spec(f"tlplat_{d}") is None for d in DOMAINS):
                 continue
             context, rest = cli.make_context("tlplat", list(arguments)), arguments
             while hasattr(context.command, "resolve_command"):

@@ -24,6 +24,7 @@ from tlplat.explanation import explain_inputs
 from tlplat.exporting import FORMATS, Exported, export
 from tlplat.exporting.plain import ready
 from tlplat.exporting.rows import MOST, example_rows
+from tlplat.exporting.told import told
 from tlplat.features import EXTRACTION_BATCH, apply_in_batches
 from tlplat.modelio import LoadedModel
 from tlplat.prediction import calibration_of, load_run_model, predict_inputs
@@ -161,7 +162,8 @@ class Model:
             rows = example_rows(self.folder, self.loaded, self.registry, given, Reporter())
         else:
             rows = self._encoded(data)[1].take(torch.arange(min(len(data), MOST)))
-        return export(ready(self.loaded, rows), named, Path(path))
+        about = told(self.folder, self.loaded, self.registry)
+        return export(ready(self.loaded, rows, about), named, Path(path))
 
     def _encoded(self, data: Any) -> tuple[Sequence[str], Any]:
         if isinstance(data, str | os.PathLike):

@@ -256,6 +256,13 @@ class Domain(ABC):
         """
         return None
 
+    def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
+        """How a raw row becomes the numbers that the model takes, in words that suffice to write it again.
+
+        It goes with every exported model, whose users have no tlplat; default: nothing is said.
+        """
+        return ""
+
     def parts(self, preprocess: Mapping[str, Any]) -> frozenset[str]:
         """Endings (``csv``, ``jsonl``, ``fasta``, ``parquet``) of files whose records :meth:`encode` takes one by one.
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from tlplat.data.columns import Column, Table, TableEncoder
+from tlplat.data.columns import FARTHEST, Column, Table, TableEncoder
 from tlplat.data.examples import Batch, Inputs, TensorInputs, tensor_digest
 from tlplat.errors import ModelError
 from tlplat.intake import NetworkInput
@@ -47,6 +47,17 @@ def table_of(inputs: Inputs) -> Table:
     if not isinstance(inputs, TableInputs):
         raise TypeError(f"rows of a table are needed, not {type(inputs).__name__}")
     return inputs.table
+
+
+def table_text() -> str:
+    """How :class:`TableEncoder` encodes a row, for :meth:`tlplat.domain.Domain.inputs_text`."""
+    return (
+        "a row is float32 numbers, those of each of preprocess.columns one after another. A numeric column gives one: "
+        "x, or log(1 + max(x, 0)) where `log` is true, minus `mean`, divided by `std`, cut off at "
+        f"-{FARTHEST:g} and {FARTHEST:g}, and 0 where x is missing. A categorical column gives one for each of "
+        "`categories`: 1 for the value's own, 0 for the others, and for a value that is not listed no 1 at all. Where "
+        "`missing` is true, one more number follows: 1 where the value is missing, else 0"
+    )
 
 
 def columns_of(encoder: TableEncoder) -> Columns:

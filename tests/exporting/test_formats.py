@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -12,11 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tlplat import plugins
 from tlplat.config import RunConfig
+from tlplat.domain import Domain
 from tlplat.errors import ModelError, UsageError
 from tlplat.exporting import FORMATS, export
 from tlplat.exporting import formats as formats_module
 from tlplat.exporting.plain import Plain, Ready, ready
+from tlplat.exporting.told import told
 from tlplat.prediction import load_run_model
 from tlplat.progress import Reporter
 from tlplat.runner import run
@@ -113,6 +117,33 @@ def test_named_inputs_and_other_lengths(form, tmp_path) -> None:
     else:
         found = torch.export.load(path).module()(*other).numpy()
     np.testing.assert_allclose(found, module(*other).numpy(), atol=1e-5)
+
+
+def test_metadata_say_in_words_what_goes_in_and_comes_out(toy, trained, registry, tmp_path, tmp_path_factory) -> None:
+    folder = trained("full_ft", registry, tmp_path_factory.mktemp("runs") / "full_ft")
+    loaded, found = load_run_model(folder)
+    assert told(folder, loaded, found)["calibration"]["temperature"] > 0
+    export(ready(loaded, toy.rows(4, 5).inputs.tensor, {"inputs_text": "as is"}), "torch-export", tmp_path / "m.pt2")
+    about = {"inputs_text": "", "outputs_text": ""}
+    torch.export.load(tmp_path / "m.pt2", extra_files=about)
+    assert about["inputs_text"] == "as is"
+    assert about["outputs_text"].startswith("logits (rows, labels): softmax(outputs)")
+
+
+def test_every_task_says_how_its_outputs_are_read(registry) -> None:
+    """What it names is among its options."""
+    for task in (registry.get("tasks", name).example() for name in registry.names("tasks")):
+        text = task.outputs_text()
+        assert text, task.name
+        assert set(re.findall(r"options\.(\w+)", text)) <= task.info().options.keys(), task.name
+
+
+def test_every_domain_says_how_its_inputs_are_made() -> None:
+    """Whoever has an exported file has no other way to know; walks show that the words suffice."""
+    names = [e.name for e in plugins.discover() if e.group == "domains" and e.distribution.startswith("tlplat")]
+    found = plugins.load("domains", [name for name in names if name != "toy"])
+    for name in found.names("domains"):
+        assert found.get("domains", name).inputs_text is not Domain.inputs_text, name
 
 
 def test_what_says_something_else_is_not_written(tmp_path, monkeypatch) -> None:

@@ -130,6 +130,10 @@ class Arrays(Domain):
         rows = fitting(read(path), preprocess, path.name)
         return [f"row {i}" for i in range(len(rows))], TensorInputs(rows.x)
 
+    def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
+        shape = ", ".join("any" if side is None else str(side) for side in preprocess["shape"])
+        return f"{preprocess['dtype']} (rows, {shape}), as the source takes them"
+
     def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
         """Each number a column, where a row is one list of floating-point numbers; else nothing is known."""
         shape = tuple(preprocess["shape"])

@@ -65,8 +65,9 @@ def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[I
         yield Issue(
             "label_errors",
             "warning",
-            f"{len(wrong)} of {len(labelled)} labels look wrong: other rows speak clearly for another class",
-            "look at these rows, the most doubtful first; --clean leaves them out of training",
+            f"{len(wrong)} of {len(labelled)} labels are doubtful: the other rows speak for another class",
+            "look at these rows, the most doubtful first: some are wrong, some merely rare where classes overlap; "
+            "--clean leaves them out of training",
             rows=[f"{labelled.ids[i]}: rather {info.labels[int(said[i].argmax())]}" for i in wrong],
             left_out=[int(i) for i in wrong],
         )

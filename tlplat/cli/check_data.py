@@ -56,7 +56,7 @@ def command(ctx: click.Context, /, quiet: bool, as_json: bool, **given: Any) -> 
 def write_findings(document: dict[str, Any]) -> None:
     """Each finding in a few lines: how grave, what, which rows, what to do."""
     if not document["findings"]:
-        click.echo("nothing was found that a user should look at")
+        click.echo("nothing was found that you should look at")
     for finding in document["findings"]:
         click.echo(f"{finding['severity']}: {finding['message']}")
         for row in finding["rows"]:

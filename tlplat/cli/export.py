@@ -40,13 +40,14 @@ def command(run: Path, form: str, output: Path, data: Path | None, as_json: bool
     from tlplat.exporting.formats import as_json as document
     from tlplat.exporting.plain import ready
     from tlplat.exporting.rows import example_rows
+    from tlplat.exporting.told import told
     from tlplat.isolate import stdout_to_stderr
     from tlplat.prediction import load_run_model
 
     with stdout_to_stderr():
         loaded, registry = load_run_model(run)
         rows = example_rows(run, loaded, registry, data, TerminalReporter(True))
-        done = export(ready(loaded, rows), form, output)
+        done = export(ready(loaded, rows, told(run, loaded, registry)), form, output)
     if as_json:
         emit_json(document(done))
     else:

@@ -54,14 +54,11 @@ class Ready:
     def shapes(self) -> tuple[dict[int, Any], ...]:
         """Dimensions that may vary, for torch.export: the rows, and the length of token sequences."""
         auto = torch.export.Dim.AUTO
-        return tuple(
-            {0: auto, 1: auto} if not t.is_floating_point() and t.ndim == 2 and len(self.names) > 1 else {0: auto}
-            for t in self.rows
-        )
+        return tuple({0: auto, 1: auto} if not t.is_floating_point() and t.ndim == 2 else {0: auto} for t in self.rows)
 
 
-def ready(loaded: LoadedModel, batch: Batch) -> Ready:
-    """The model with a few real rows, and what it says of them."""
+def ready(loaded: LoadedModel, batch: Batch, told: Mapping[str, Any] | None = None) -> Ready:
+    """The model with a few real rows, and what it says of them; ``told`` (JSON) goes into its metadata besides."""
     tensors = {SINGLE: batch} if isinstance(batch, Tensor) else dict(batch)
     names = tuple(tensors)
     module = Plain(loaded.model, names).eval().requires_grad_(False)
@@ -75,7 +72,8 @@ def ready(loaded: LoadedModel, batch: Batch) -> Ready:
         "options": dict(info.options),
         "preprocess": dict(loaded.preprocess),
         "inputs": list(names),
-        "outputs": "logits" if info.kind == "classification" else "head outputs",
+        "outputs_text": loaded.task.outputs_text(),
         "manifest": {k: v for k, v in loaded.manifest.items() if k in ("domain", "strategy", "source", "requires")},
+        **(told or {}),
     }
     return Ready(module, names, rows, outputs, about, loaded)

@@ -226,6 +226,13 @@ class Task(ABC):
         """What ``tlplat predict`` says of each row: ``prediction``, then scalars or {name: number} maps (JSON)."""
         return [{"prediction": row} for row in decoded.tolist()]
 
+    def outputs_text(self) -> str:
+        """How the head's outputs become predictions, as :meth:`decode` does it, in words and formulas.
+
+        It goes with every exported model, beside ``options`` (those of :meth:`info`) and ``calibration``.
+        """
+        return ""
+
     def chosen(self, outputs: Tensor) -> Tensor:
         """What an explanation of each row asks of :meth:`decision`, one row of a tensor each; default: nothing."""
         return outputs.new_zeros(len(outputs))

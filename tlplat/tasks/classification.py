@@ -91,6 +91,13 @@ class Classification(Task):
         p = torch.sigmoid(z) if self.multi_label else torch.softmax(z, dim=1)
         return p.cpu().numpy()
 
+    def outputs_text(self) -> str:
+        name, pick = ("sigmoid", "those of 0.5 and above") if self.multi_label else ("softmax", "the largest")
+        return (
+            f"logits (rows, labels): {name}(outputs) gives the probability of each of labels, in that order, and the "
+            f"prediction is {pick}; {name}(outputs / calibration.temperature) gives the calibrated ones"
+        )
+
     def chosen(self, outputs: Tensor) -> Tensor:
         """The likeliest label's number."""
         return outputs.argmax(dim=1)

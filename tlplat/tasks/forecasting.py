@@ -168,6 +168,12 @@ class Forecasting(Task):
         z = outputs.detach().double().cpu().view(-1, self.steps, len(self.quantiles))
         return np.asarray((z.sort(dim=2).values * deviation + mean).numpy())
 
+    def outputs_text(self) -> str:
+        return (
+            "quantiles (rows, steps * quantiles), all of the first step first: sort those of each step, then outputs * "
+            "options.scale[1] + options.scale[0] is options.target at each of options.quantiles; 0.5 is the prediction"
+        )
+
     def trivial(self, targets: Tensor) -> np.ndarray:
         return np.asarray(np.quantile(targets.double().numpy(), self.quantiles, axis=0).T)
 

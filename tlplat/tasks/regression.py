@@ -108,6 +108,12 @@ class Regression(Task):
         mean, deviation = self.scale or (0.0, 1.0)
         return np.asarray(outputs.detach().double().cpu().numpy()[:, 0] * deviation + mean)
 
+    def outputs_text(self) -> str:
+        return (
+            "one number a row: outputs * options.scale[1] + options.scale[0] is the prediction in the target's unit; "
+            "calibration.radius on either side of it is the prediction interval"
+        )
+
     def trivial(self, targets: Tensor) -> np.ndarray:
         return np.asarray(targets.double().mean().numpy())
 

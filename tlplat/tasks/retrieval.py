@@ -87,6 +87,9 @@ class Retrieval(Task):
         unit = F.normalize(outputs.detach().double().cpu(), dim=1)
         return np.asarray(torch.cat([torch.full_like(unit[:, :1], self.space), unit], dim=1).numpy())
 
+    def outputs_text(self) -> str:
+        return "an embedding a row: divide it by its Euclidean length, and compare rows by the sum of products (cosine)"
+
     def chosen(self, outputs: Tensor) -> Tensor:
         """The row's own embedding, of length 1."""
         return F.normalize(outputs, dim=1)

@@ -152,6 +152,19 @@ class Survival(Task):
         survival = torch.exp(torch.cumsum(F.logsigmoid(-z), dim=1))
         return np.asarray(torch.cat([-survival.mean(dim=1, keepdim=True), survival], dim=1).numpy())
 
+    def outputs_text(self) -> str:
+        if self.cox:
+            return (
+                f"log risk z (rows, 1), cut off at -{LARGEST_SCORE:g} and {LARGEST_SCORE:g}: the share expected to "
+                "survive beyond options.times[j] is exp(-options.hazard[j] * exp(z)), and the prediction is "
+                "z + log(options.hazard[-1]), higher for an earlier event"
+            )
+        return (
+            "logits (rows, times) of the hazard up to each of options.times: the share expected to survive beyond "
+            "options.times[j] is the product of 1 - sigmoid(outputs) up to j, and the prediction is minus the mean of "
+            "these shares, higher for an earlier event"
+        )
+
     def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
         """The risk: Cox's log risk, or minus the mean of survival over the times."""
         if self.cox:

@@ -162,6 +162,13 @@ class Treatment(Task):
         mean, deviation = self.scale or (0.0, 1.0)
         return np.asarray(outputs.detach().double().cpu().numpy() * deviation + mean)
 
+    def outputs_text(self) -> str:
+        best = "largest" if self.maximise else "smallest"
+        return (
+            "(rows, arms): outputs * options.scale[1] + options.scale[0] is the outcome expected under each of "
+            f"options.arms, in order; the arm of the {best} is recommended"
+        )
+
     def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
         """The last arm's outcome minus the first's, in standard deviations."""
         return outputs[:, -1] - outputs[:, 0]

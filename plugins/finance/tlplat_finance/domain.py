@@ -28,12 +28,12 @@ from tlplat.domain import (
 from tlplat.errors import ModelError, did_you_mean
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
-from tlplat.tabular import columns_of, table_of
+from tlplat.tabular import columns_of, table_of, table_text
 from tlplat.tasks.base import Evidence
 from tlplat.tasks.forecasting import LastValue
 from tlplat_finance import assets, credit, market, risk, scoring, sources, split
 from tlplat_finance.baselines import Boosting, Garch, Har, LogisticScore, RandomForest, last_week
-from tlplat_finance.volatility import MOMENT, NEXT, SERIES
+from tlplat_finance.volatility import MOMENT, NEXT, SERIES, features_text
 
 SALARIED, US_STOCKS = "salaried", "us-stocks"
 TASK_OF = {SALARIED: "credit", US_STOCKS: "volatility"}
@@ -154,6 +154,9 @@ class FinanceDomain(Domain):
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         return (credit if preprocess["kind"] == "credit" else market).encode(path, preprocess, context)
+
+    def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
+        return table_text() if preprocess["kind"] == "credit" else f"{features_text()}; {table_text()}"
 
     def detail(self, target: TargetTask, evidence: Evidence) -> Mapping[str, Any]:
         """KS, Brier and costs at a cut-off for two classes; value at risk and expected shortfall for volatility."""

@@ -79,6 +79,15 @@ def log_volatility(squares: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.maximum(100 * np.sqrt(squares), LEAST)))
 
 
+def features_text() -> str:
+    """How a row's columns are made of prices, for :meth:`tlplat.domain.Domain.inputs_text`."""
+    return (
+        f"columns of a day, from its price and the {WINDOW} before, with r the daily log returns up to it: vol_k is "
+        f"log(max(100 * sqrt(mean of the last k r squared), {LEAST:g})); with s = exp(vol_66) / 100, return_k is the "
+        "sum of the last k r, divided by s * sqrt(k), and largest_k the largest |r| of the last k, divided by s"
+    )
+
+
 def windows(series: Sequence[Series], horizon: int, *, known: bool = True) -> Windows:
     """Every day of every series that has a whole window behind it and, where ``known``, the target before it.
 

@@ -210,6 +210,9 @@ class GenomicsDomain(Domain):
         rows = userdata.read_rows(path, DataOptions(path=path), column, limits)
         return rows.ids, Preprocess.from_json(preprocess).encode(rows.tokens)
 
+    def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
+        return Preprocess.from_json(preprocess).text()
+
     def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
         """Bases, or stretches of them where windows are long."""
         return Bases() if preprocess["length"] <= LONGEST else Stretches()

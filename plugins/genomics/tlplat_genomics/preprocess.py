@@ -13,6 +13,7 @@ from tlplat.data.examples import TensorInputs
 from tlplat_genomics.sequence import OTHER, Tokens, fit_length
 
 TOKENS = "A,C,G,T = 0..3; other = 4"
+CODES = "A, C, G, T are 0, 1, 2, 3, in either case, U is T, and every other letter is 4"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Preprocess:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Preprocess:
         return cls(int(document["length"]), bool(document["pad"]))
+
+    def text(self) -> str:
+        """In words, for users of an exported model."""
+        cropped = f"a longer sequence loses (n - {self.length}) // 2 bases at its beginning and the rest at its end"
+        if not self.pad:
+            return f"uint8 (rows, length): {CODES}; {cropped}; shorter ones of a batch get 4s on both sides"
+        return (
+            f"uint8 (rows, {self.length}): {CODES}; {cropped}; a shorter one gets ({self.length} - n) // 2 4s before "
+            "it and the rest behind"
+        )
 
     def encode(self, sequences: Sequence[Tokens]) -> TensorInputs:
         """Inputs (n, length) uint8 of token arrays of any length."""

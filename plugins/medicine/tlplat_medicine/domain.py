@@ -23,7 +23,7 @@ from tlplat.domain import (
 )
 from tlplat.errors import DataError, ModelError, did_you_mean
 from tlplat.model import SourceModel
-from tlplat.tabular import TableInputs, columns_of, encoder_for
+from tlplat.tabular import TableInputs, columns_of, encoder_for, table_text
 from tlplat_medicine import demos, sources, userdata
 from tlplat_medicine.baselines import CoxRegression, Forest, LinearLearner, LogisticRegression
 from tlplat_medicine.limits import check_possible, limits_of
@@ -146,6 +146,9 @@ class MedicineDomain(Domain):
             said = count if count >= FEWEST else f"fewer than {FEWEST}"
             context.warn(f"{said} rows have a value of {column} that the model does not know: read as none of its own")
         return sheet.ids(preprocess.get("id", "id")), TableInputs.of(encoder, columns)
+
+    def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
+        return table_text()
 
     def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
         return columns_of(TableEncoder.from_json(preprocess["columns"]))

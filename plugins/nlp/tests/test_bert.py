@@ -55,6 +55,19 @@ def test_extraction_gives_the_modules_features(pooling, activation, encoder_fold
     assert not torch.equal(rounded, full)
 
 
+def test_an_exported_encoder_reads_rows_of_any_width(encoder_folder):
+    """Exported, it computes the filling as well, which changes nothing, and no width is fixed."""
+    encoder, _ = loaded(encoder_folder)
+    encoder.requires_grad_(False)
+    tokens = torch.randint(1, 29, (5, 20), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    tokens[torch.arange(20) >= torch.tensor([20, 1, 9, 5, 12])[:, None]] = 0
+    auto = torch.export.Dim.AUTO
+    program = torch.export.export(encoder, (tokens,), dynamic_shapes=({0: auto, 1: auto},)).module()
+    torch.testing.assert_close(program(tokens), encoder(tokens), atol=1e-5, rtol=1e-5)
+    short = tokens[1:4, :9]
+    torch.testing.assert_close(program(short), encoder(short), atol=1e-5, rtol=1e-5)
+
+
 def test_an_edited_encoder_runs_its_modules(encoder_folder):
     encoder, _ = loaded(encoder_folder)
     encoder.blocks["layer2"].up = torch.nn.Sequential(encoder.blocks["layer2"].up)

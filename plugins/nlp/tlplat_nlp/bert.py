@@ -85,6 +85,8 @@ class BertEncoder(Backbone):
     def embed(self, batch: Batch) -> Tensor:
         """The token ids up to the longest row of the batch: (rows, longest) int64."""
         assert isinstance(batch, Tensor)
+        if torch.compiler.is_exporting():
+            return batch.long()
         used = (batch != self.pad).any(dim=0).nonzero()
         longest = int(used[-1]) + 1 if len(used) else 1
         return batch[:, :longest].long()
@@ -140,18 +142,24 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, given: Tensor) -> Tensor:
-        """Dense layers see tokens alone, without the filling; attention sees rows, and its mask."""
+        """Dense layers see tokens alone, without the filling; attention sees rows, and its mask.
+
+        An exported program has no shapes that hang on its inputs, so that there dense layers see the filling as well.
+        Nothing else does.
+        """
         rows, length, hidden = *given.shape[:2], given.shape[2] - 1
-        seen = given[..., -1] > 0
-        x = given[..., :-1][seen]
+        mask = given[..., -1:]
+        seen = mask[..., 0] > 0
+        dense = torch.compiler.is_exporting()
+        x = given[..., :-1] if dense else given[..., :-1][seen]
         qkv = self.qkv(x)
-        spread = qkv.new_zeros(rows, length, 3 * hidden).masked_scatter(seen[..., None], qkv)
+        spread = qkv if dense else qkv.new_zeros(rows, length, 3 * hidden).masked_scatter(seen[..., None], qkv)
         q, k, v = spread.view(rows, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4).unbind()
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None])
-        x = self.norm1(x + self.dropout(self.out(attended.transpose(1, 2).flatten(2)[seen])))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None]).transpose(1, 2).flatten(2)
+        x = self.norm1(x + self.dropout(self.out(attended if dense else attended[seen])))
         x = self.norm2(x + self.dropout(self.down(self.activation(self.up(x)))))
-        states = x.new_zeros(rows, length, hidden).masked_scatter(seen[..., None], x)
-        return torch.cat([states, seen[..., None].to(x.dtype)], dim=-1)
+        states = x * mask if dense else x.new_zeros(rows, length, hidden).masked_scatter(seen[..., None], x)
+        return torch.cat([states, mask.to(x.dtype)], dim=-1)
 
 
 def _initialise(module: nn.Module) -> None:

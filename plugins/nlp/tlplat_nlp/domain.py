@@ -183,6 +183,9 @@ class NlpDomain(Domain):
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         return userdata.encode(path, preprocess, context)
 
+    def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
+        return TextPreprocess.from_json(preprocess).text()
+
     def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
         return TokensOfText(TextPreprocess.from_json(preprocess))
 

@@ -39,6 +39,15 @@ class TextPreprocess:
     def from_json(cls, document: Mapping[str, Any]) -> TextPreprocess:
         return cls(document["tokenizer"], int(document["pad"]), int(document["width"]))
 
+    def text(self) -> str:
+        """In words, for users of an exported model."""
+        return (
+            "int32 (rows, width): ids of the text's tokens, special ones included, by preprocess.tokenizer, which is "
+            "the text of a tokenizer.json (tokenizers.Tokenizer.from_str), with its own padding switched off and "
+            f"truncation at {self.width} tokens; rows are filled up with {self.pad} behind the text, to the longest "
+            "row of the batch or farther"
+        )
+
     def encode(self, texts: Sequence[str]) -> tuple[TextInputs, int]:
         """Inputs, and how many texts were cut."""
         tokenizer = _tokenizer(self.tokenizer, self.width)

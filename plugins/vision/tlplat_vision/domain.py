@@ -216,6 +216,9 @@ class VisionDomain(Domain):
         rows = userdata.read_rows(path, None, columns, context, labelled=False)
         return rows.ids, userdata.inputs_of(rows, Preprocess.from_json(preprocess), limits, context)
 
+    def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
+        return Preprocess.from_json(preprocess).text()
+
     def explainer(self, preprocess: Mapping[str, Any], backbone: Backbone) -> Explainer | None:
         return Patches(int(preprocess["size"]), int(preprocess["channels"]))
 

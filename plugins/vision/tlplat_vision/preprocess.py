@@ -63,6 +63,25 @@ class Preprocess:
         array = np.asarray(inner, dtype=np.uint8)
         return array[None] if self.channels == 1 else array.transpose(2, 0, 1)
 
+    def text(self) -> str:
+        """In words, for users of an exported model."""
+        mode, side = "L" if self.channels == 1 else "RGB", self.inner
+        fitted = {
+            "stretch": "",
+            "crop": f", its middle square of {self.crop:g} times the shorter side",
+            "pad": ", in proportion, so that the longer side fits",
+        }[self.fit]
+        border = (
+            f", in the middle of {self.size} x {self.size} black pixels"
+            if side < self.size or self.fit == "pad"
+            else ""
+        )
+        return (
+            f"uint8 (rows, {self.channels}, {self.size}, {self.size}), 0 to 255: the first frame, upright as EXIF "
+            f"says, transparent pixels on white, 16-bit greys divided by 257, converted to {mode} and resized by Pillow"
+            f"{fitted} to {side} x {side} pixels (resample {self.resample}){border}; the model scales it itself"
+        )
+
     def encode(self, images: Iterable[Image.Image]) -> ImageInputs:
         """Inputs (n, channels, size, size), one image at a time in memory."""
         rows = [self.pixels(image) for image in images]
