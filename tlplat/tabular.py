@@ -56,8 +56,8 @@ def table_text() -> str:
         "x, or log(1 + max(x, 0)) where `log` is true, minus `mean`, divided by `std`, cut off at "
         f"-{FARTHEST:g} and {FARTHEST:g}, and 0 where x is missing. A categorical column gives one for each of "
         "`categories`: 1 for the value's own, 0 for the others, and for a value that is not listed no 1 at all. Where "
-        "`missing` is true, one more number follows: 1 where the value is missing, else 0. A plain column gives x as it "
-        "is"
+        "`missing` is true, one more number follows: 1 where the value is missing, else 0. A plain column gives x as "
+        "it is"
     )
 
 
