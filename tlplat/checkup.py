@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from tlplat.checks import Issue
-from tlplat.checks.drift import drift
-from tlplat.checks.rows import duplicates, flat_space, missing, near_duplicates, outliers
+from tlplat.checks.drift import drift, drift_from_statistics
+from tlplat.checks.rows import duplicates, extremes, flat_space, missing, near_duplicates, outliers
 from tlplat.checks.targets import given_away, label_errors, small_classes
-from tlplat.data.examples import Examples
+from tlplat.data.examples import Examples, Inputs
 from tlplat.errors import TlplatError
 from tlplat.features import FeatureStore
 from tlplat.view import View
@@ -22,41 +22,71 @@ from tlplat.view import View
 Check = Callable[[], Iterable[Issue]]
 
 
+DEAR = 2e11
+"""Rows times weights of a source from which on a check of the data alone takes the features of its first block."""
+
+
 def look(view: View, store: FeatureStore) -> list[Issue]:
     """Everything that is found of the rows as a source sees them, the gravest first."""
-    labelled, test, task = view.labelled, view.target.test, view.target.task
-    found = look_at_labelled(view, store)
+    labelled, test = view.labelled, view.target.test
+    count = len(labelled) + len(test)
+    shallow = count * sum(tensor.numel() for tensor in view.source.state.values()) > DEAR
+    found = look_at_labelled(view, store, pairs=False, shallow=shallow)
+    if shallow:
+        found.append(
+            Issue(
+                "shallow_look",
+                "note",
+                f"{count} rows are many for this source: likeness and labels were judged by its first block alone",
+                "nothing needs to be done; --labels 10000 looks at fewer rows through the whole network",
+                "both",
+            )
+        )
     found += _all([lambda: missing(test, "test")])
     if any(issue.kind == "missing" for issue in found):
         return _sorted(found)
     checks: list[Check] = []
     if not view.target.may_repeat:
-        checks.append(lambda: near_duplicates(labelled, test, _space(view, store, [labelled, test])))
-    if view.source_rows is not None and not view.source.stand_in:
-        lent = view.source_rows
-        ours, theirs = (store.features(view.source, rows.inputs).float() for rows in (labelled, lent))
-        checks.append(lambda: drift(lent, theirs, labelled, ours, view.source, task))
-    across = [issue for issue in found if issue.kind != "near_duplicates"] if checks else found
-    return _sorted([*across, *_all(checks)])
+        checks.append(lambda: near_duplicates(labelled, test, _space(view, store, [labelled, test], shallow)))
+    return _sorted([*found, *_all(checks), *shifts(view, store)])
 
 
-def look_at_labelled(view: View, store: FeatureStore) -> list[Issue]:
-    """What is found of the labelled rows alone: quick, and what a run begins with."""
+def shifts(view: View, store: FeatureStore) -> list[Issue]:
+    """How the labelled rows differ from the source's: by its rows, else by what its preprocessing knows of them."""
+    labelled, lent, source = view.labelled, view.source_rows, view.source
+    if source.stand_in:
+        return []
+    if lent is None:
+        return _all([lambda: drift_from_statistics(labelled, source)])
+
+    def features(inputs: Inputs) -> Tensor:
+        return store.features(source, inputs).float()
+
+    return _all([lambda: drift(lent, labelled, features, source, view.target.task)])
+
+
+def look_at_labelled(view: View, store: FeatureStore, *, pairs: bool = True, shallow: bool = False) -> list[Issue]:
+    """What is found of the labelled rows alone: quick, and what a run begins with.
+
+    Args:
+        pairs: near-copies too. shallow: by features of the source's first block alone.
+    """
     labelled, task = view.labelled, view.target.task
     checks: list[Check] = [lambda: missing(labelled, "labelled"), lambda: small_classes(labelled, task)]
+    checks.append(lambda: extremes(labelled))
     if not view.target.may_repeat:
         checks.append(lambda: duplicates(labelled))
     found = _all(checks)
     if any(issue.kind == "missing" for issue in found):
         return _sorted(found)
     checks = [
-        lambda: outliers(labelled, _space(view, store, [labelled])),
-        lambda: label_errors(labelled, store.features(view.source, labelled.inputs).float(), task),
+        lambda: outliers(labelled, _space(view, store, [labelled], shallow)),
+        lambda: label_errors(labelled, _features(view, store, labelled, shallow), task),
         lambda: given_away(labelled, task),
     ]
-    if not view.target.may_repeat:
+    if pairs and not view.target.may_repeat:
         nothing = view.target.test.select(torch.arange(0))
-        checks.append(lambda: near_duplicates(labelled, nothing, _space(view, store, [labelled])))
+        checks.append(lambda: near_duplicates(labelled, nothing, _space(view, store, [labelled], shallow)))
     return _sorted([*found, *_all(checks)])
 
 
@@ -79,12 +109,17 @@ def _sorted(issues: Sequence[Issue]) -> list[Issue]:
     return sorted(issues, key=lambda issue: order.index(issue.severity))
 
 
-def _space(view: View, store: FeatureStore, parts: Sequence[Examples]) -> np.ndarray:
+def _features(view: View, store: FeatureStore, rows: Examples, shallow: bool) -> Tensor:
+    take = store.shallow if shallow else store.features
+    return take(view.source, rows.inputs).float()
+
+
+def _space(view: View, store: FeatureStore, parts: Sequence[Examples], shallow: bool) -> np.ndarray:
     """Where distance means likeness: the rows' own numbers, else features of the frozen source."""
     plain = flat_space([part.inputs for part in parts])
     if plain is not None:
         return plain
-    return _standard(torch.cat([store.features(view.source, part.inputs).float() for part in parts]))
+    return _standard(torch.cat([_features(view, store, part, shallow) for part in parts]))
 
 
 def _standard(features: Tensor) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlplat.checks import Issue
-from tlplat.checkup import look, look_at_labelled, refusal, table
+from tlplat.checkup import look, look_at_labelled, refusal, shifts, table
 from tlplat.config import RunConfig
 from tlplat.data.quality import check_quality, problems
 from tlplat.errors import DataError, TlplatError
@@ -29,7 +29,7 @@ def check_data(config: RunConfig, registry: Registry, report: Reporter) -> tuple
     except DataError as error:  # rows that cannot be read, or parted, can be looked at no further
         return _document(config, [refusal(error)], {}, 1), error
     domain, target = sourcing.domain, view.target
-    rows = domain.source_rows(view.source, sourcing.options, target, sourcing.context)
+    rows = sourcing.source_rows(view)
     refused = problems(view.labelled, target.test, target.task, target.may_repeat)
     issues = [refusal(error) for error in refused]
     if not any(error.code == "TL-DATA-EMPTY" for error in refused):
@@ -47,7 +47,10 @@ def findings_of(folder: Path, stage: Stage) -> dict[str, Any]:
     path = folder / "data" / "quality.json"
     if path.exists() and "findings" in (known := read_json(path)):
         return dict(known)
-    issues = look_at_labelled(stage.views[0], stage.bench.store)
+    view, store = stage.views[0], stage.bench.store
+    if view.source_rows is None and stage.sourcing is not None:
+        view = dataclasses.replace(view, source_rows=stage.sourcing.source_rows(view))
+    issues = [*look_at_labelled(view, store), *shifts(view, store)]
     return {**stage.quality, "findings": table(issues, stage.domain.least_count)}
 
 

@@ -137,6 +137,10 @@ class FeatureStore:
         found = self._get(source, inputs, "depths", lambda b: _depths(b, inputs))
         return [found[str(i)] for i in range(len(found))]
 
+    def shallow(self, source: SourceModel, inputs: Inputs) -> Tensor:
+        """Pooled features after the first block, (n, block_dims[0]) float32: a fraction of the price of all blocks."""
+        return self._get(source, inputs, "first", lambda b: {"z": _first(b, inputs)})["z"]
+
     def backbone(self, source: SourceModel) -> Backbone:
         """The frozen backbone in eval mode; shared, so callers must not change it."""
         key = self._weights(source)
@@ -180,6 +184,11 @@ class FeatureStore:
         if known is None:
             known = self._digests[id(owner)] = (owner, compute())
         return known[1]
+
+
+def _first(backbone: Backbone, inputs: Inputs) -> Tensor:
+    block = next(iter(backbone.blocks.values()))
+    return finite(apply_in_batches(lambda batch: backbone.pool(block(backbone.embed(batch))), backbone, inputs))
 
 
 def _depths(backbone: Backbone, inputs: Inputs) -> dict[str, Tensor]:

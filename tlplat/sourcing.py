@@ -96,7 +96,7 @@ class Sourcing:
             view,
             target=dataclasses.replace(view.target, data_card=card),
             unlabeled=None if unlabeled is None else unlabeled.inputs,
-            source_rows=self._source_rows(view),
+            source_rows=self.source_rows(view) if self._rows_are_used() else None,
         )
 
     def view(self, called: str, source: SourceModel) -> View:
@@ -126,17 +126,22 @@ class Sourcing:
             self.context.warn(found.warning)
         return found
 
-    def _source_rows(self, view: View) -> Examples | None:
-        """Labelled rows of the source where a loaded strategy would use them: reading them takes a while."""
-        registry, raw = self.context.registry, self.loaded.get(view.called)
-        loaded: list[type[Strategy]] = [registry.get("strategies", name) for name in registry.names("strategies")]
-        if raw is None or not any("source_rows" in cls.requires | cls.uses for cls in loaded):
+    def source_rows(self, view: View) -> Examples | None:
+        """Labelled rows of the view's source, in the view's label order, or None; reading them takes a while."""
+        raw = self.loaded.get(view.called)
+        if raw is None:
             return None
         rows = self.domain.source_rows(raw.source, self.options, raw.target, self.context)
         if rows is None or raw.source.task is None or view.source.task is None:
             return rows
         turned = relabelled(rows.targets, raw.source.task.labels, view.source.task.labels)
         return dataclasses.replace(rows, targets=turned)
+
+    def _rows_are_used(self) -> bool:
+        """Whether a loaded strategy would use rows of the source."""
+        registry = self.context.registry
+        loaded: list[type[Strategy]] = [registry.get("strategies", name) for name in registry.names("strategies")]
+        return any("source_rows" in cls.requires | cls.uses for cls in loaded)
 
     def _source(self, name: str) -> SourceModel:
         """A folder or a kept source that tlplat wrote, else what the domain knows by the name."""

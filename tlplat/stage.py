@@ -51,6 +51,7 @@ class Stage:
         quality: what the checks of labelled and test rows found.
         planted: the source was handed in, and stands in no configuration.
         ranking: of the sources at hand (JSON), where ``--source auto`` asked for it.
+        sourcing: what loaded the views, and can lend the sources' rows.
     """
 
     config: RunConfig
@@ -63,6 +64,7 @@ class Stage:
     quality: dict[str, Any]
     planted: bool = False
     ranking: Mapping[str, Any] | None = None
+    sourcing: Sourcing | None = None
 
     @property
     def source(self) -> SourceModel:
@@ -176,8 +178,9 @@ def prepare(
     if config.clean:
         quality["left_out"] = {k: v if domain.least_count <= 1 else f"{len(v)} rows" for k, v in left_out.items()}
     left = [] if ranking is None else passed_over(ranking)
+    planted = source is not None
     return Stage(
-        config, domain, views, bench, candidates, [*skipped, *left], context, quality, source is not None, ranking
+        config, domain, views, bench, candidates, [*skipped, *left], context, quality, planted, ranking, sourcing
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tlplat.checks import Issue
-from tlplat.data.examples import Examples
+from tlplat.data.columns import TableEncoder
+from tlplat.data.examples import Examples, Inputs
 from tlplat.model import SourceModel
+from tlplat.tabular import TableInputs
 from tlplat.tasks.base import Task
 
 APART = 0.65
@@ -19,22 +22,24 @@ SHIFTED = 0.1
 """Total variation distance of label frequencies from which they are said to differ (and by a test at 0.001)."""
 LOST = 0.15
 """Accuracy lost beyond what the rows explain from which labels are said to mean something else."""
+MOVED = 0.5
+"""Deviations of the source between a column's means from which the column is said to lie elsewhere."""
 MOST = 1000
 LEAST = 30
 
 
 def drift(
-    source_rows: Examples, source: Tensor, target_rows: Examples, target: Tensor, model: SourceModel, task: Task
+    source_rows: Examples, target_rows: Examples, features: Callable[[Inputs], Tensor], model: SourceModel, task: Task
 ) -> Iterator[Issue]:
     """Notes on each shift that is found.
 
     Args:
-        source, target: frozen features (n, d) of the rows. target_rows: the labelled rows.
+        target_rows: the labelled rows. features: frozen features (n, d) of rows; at most :data:`MOST` of each side.
     """
-    if min(len(source), len(target)) < LEAST:
+    if min(len(source_rows), len(target_rows)) < LEAST:
         return
-    few_source, few_target = _few(len(source), 0), _few(len(target), 1)
-    z, t = source[few_source].double().numpy(), target[few_target].double().numpy()
+    few_source, few_target = _few(source_rows, 0), _few(target_rows, 1)
+    z, t = (features(rows.inputs).double().numpy() for rows in (few_source, few_target))
     area, weights = _told_apart(z, t)
     if area >= APART:
         yield _note(
@@ -51,14 +56,57 @@ def drift(
     yield from _label_shift(theirs, ours, info.labels)
     if model.head is not None:
         weight, bias = (model.head[k].double().numpy() for k in ("weight", "bias"))
-        right = [(x @ weight.T + bias).argmax(axis=1) == y for x, y in ((z, theirs[few_source]), (t, ours[few_target]))]
+        pairs = ((z, few_source.targets.numpy()), (t, few_target.targets.numpy()))
+        right = [(x @ weight.T + bias).argmax(axis=1) == y for x, y in pairs]
         yield from _concept_shift(right[0], weights, right[1])
 
 
-def _few(count: int, seed: int) -> np.ndarray:
-    """At most :data:`MOST` row numbers, in order."""
-    chosen = np.random.default_rng(seed).choice(count, min(count, MOST), replace=False)
-    return np.sort(chosen)
+def drift_from_statistics(target_rows: Examples, model: SourceModel) -> Iterator[Issue]:
+    """Columns of a table that lie elsewhere than the source's, where nothing but the source's statistics is at hand.
+
+    Its preprocessing keeps mean and deviation of every column of numbers (:class:`TableEncoder`); of other rows, and of
+    labels, nothing is known, and a note says so.
+    """
+    unknown = "label and concept shift need the source's labelled rows"
+    if not isinstance(target_rows.inputs, TableInputs) or "columns" not in model.preprocess:
+        yield _note(
+            "drift_unchecked",
+            f"how the target differs from the source is not known: no rows of {model.name} are at hand",
+            "nothing needs to be done; a source that a domain's demo brings, lends its rows",
+            {},
+        )
+        return
+    moved: dict[str, float] = {}
+    for column in TableEncoder.from_json(model.preprocess["columns"]).columns:
+        values = target_rows.inputs.table.get(column.name)
+        if column.kind != "numeric" or values is None or len(values) < LEAST:
+            continue
+        place = column.encode(values, len(values))[:, 0]
+        if np.isfinite(values.astype(np.float64)).sum() >= LEAST and abs(float(place.mean())) >= MOVED:
+            moved[column.name] = round(float(place.mean()), 2)
+    if moved:
+        yield _note(
+            "covariate_shift",
+            f"{len(moved)} columns lie elsewhere than in the source (covariate shift), by its means and deviations: "
+            f"{', '.join(list(moved)[:10])}; {unknown}",
+            "check units and coding of these columns; strategies that adapt layers may help more than a probe",
+            {"deviations": moved},
+        )
+    else:
+        yield _note(
+            "drift_unchecked",
+            f"no column's mean lies {MOVED} deviations from the source's; {unknown}, which are not at hand",
+            "nothing needs to be done",
+            {},
+        )
+
+
+def _few(rows: Examples, seed: int) -> Examples:
+    """At most :data:`MOST` of the rows, in order."""
+    if len(rows) <= MOST:
+        return rows
+    chosen = np.random.default_rng(seed).choice(len(rows), MOST, replace=False)
+    return rows.select(torch.from_numpy(np.sort(chosen)))
 
 
 def _told_apart(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
@@ -117,6 +165,3 @@ def _concept_shift(source: np.ndarray, weights: np.ndarray, target: np.ndarray) 
 
 def _note(kind: str, message: str, fix: str, figures: dict[str, Any]) -> Issue:
     return Issue(kind, "note", message, fix, "source", figures=figures)
-
-
-__all__ = ["drift"]

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from tlplat.checks import Issue
+from tlplat.data.columns import Column
 from tlplat.data.examples import Examples, Inputs
 from tlplat.data.quality import row_digests
+from tlplat.tabular import TableInputs
 
 NEAR = 0.02
 """Rows nearer than this share of the usual distance to a nearest neighbour are near-duplicates."""
@@ -18,6 +20,10 @@ REFERENCE = 4000
 NEIGHBOURS = 5
 FAR = 8.0
 """Deviations (of the logarithm, by the median) of the distance to the fifth neighbour at which a row is an outlier."""
+BEYOND = 12.0
+"""Quartile ranges between a number and the median of its column from which on it is extreme."""
+RARE, FEW_FAR = 0.001, 3
+"""Share of rows, or rows, of a column that may be extreme; where more are, the column is like that."""
 LEAST = 30
 """Rows below which nothing is usual, so that nothing is said of near-duplicates and outliers."""
 
@@ -121,11 +127,10 @@ def close_pairs(space: np.ndarray, limit: int = 10_000) -> list[tuple[int, int]]
     centred = space - space.mean(axis=0)
     rng = np.random.default_rng(0)
     few = rng.choice(n, min(n, SAMPLE), replace=False)
-    nearest = np.sqrt(np.maximum(_distances(space[few], space, few)[:, 0], 0))
-    usual = float(np.median(nearest[nearest > 0])) if (nearest > 0).any() else 0.0
-    bound = NEAR * usual
-    if bound == 0:
+    nearest = _nearest(centred, few)
+    if not np.isfinite(nearest).any():
         return []
+    bound = NEAR * float(np.median(nearest[np.isfinite(nearest)]))
     axis = np.linalg.svd(centred[few], full_matrices=False)[2][0]
     along = centred @ axis
     order = np.argsort(along, kind="stable")
@@ -140,16 +145,20 @@ def close_pairs(space: np.ndarray, limit: int = 10_000) -> list[tuple[int, int]]
     return sorted(found)
 
 
-def _distances(some: np.ndarray, all_rows: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Squared distances (len(some), 1) to the nearest other row that is not equal."""
-    found = np.empty((len(some), 1))
-    squares = (all_rows**2).sum(axis=1)
-    for k, row in enumerate(some):
-        apart = squares - 2 * all_rows @ row + (row**2).sum()
-        apart[own[k]] = np.inf
-        apart[apart <= 1e-12 * max(1.0, float((row**2).sum()))] = np.inf
-        found[k, 0] = apart.min()
-    return found
+def _nearest(space: np.ndarray, some: np.ndarray, block: int = 8192) -> np.ndarray:
+    """Distances (len(some),) from the rows ``some`` to the nearest other row of ``space`` that is not equal."""
+    few = space[some]
+    squares = (few**2).sum(axis=1)
+    floor = 1e-6 * np.maximum(1.0, squares)  # float32: below it, rows are equal or nothing can be told
+    least = np.full(len(some), np.inf, dtype=np.float32)
+    for start in range(0, len(space), block):
+        part = space[start : start + block]
+        apart = squares[:, None] - 2 * few @ part.T + (part**2).sum(axis=1)
+        own = (some >= start) & (some < start + len(part))
+        apart[np.flatnonzero(own), some[own] - start] = np.inf
+        apart[apart <= floor[:, None]] = np.inf
+        least = np.minimum(least, apart.min(axis=1))
+    return np.sqrt(least)
 
 
 def outliers(labelled: Examples, space: np.ndarray) -> Iterator[Issue]:
@@ -178,6 +187,34 @@ def outliers(labelled: Examples, space: np.ndarray) -> Iterator[Issue]:
             "look at these rows: wrong units, wrong files or another kind of record; leave out what does not belong",
             rows=[labelled.ids[int(i)] for i in far],
             figures={"score": [round(float(score[i]), 1) for i in far[:20]]},
+        )
+
+
+def extremes(labelled: Examples) -> Iterator[Issue]:
+    """Rows of a table with a number far beyond all that is usual in its column: a slip of the decimal point, a code.
+
+    Measured from the median in quartile ranges, of the logarithm where the column is skewed and not negative.
+    """
+    if not isinstance(labelled.inputs, TableInputs) or len(labelled) < LEAST:
+        return
+    found: dict[int, list[str]] = {}
+    for name, values in labelled.inputs.table.items():
+        if values.dtype.kind not in "fiu" or len(np.unique(values[np.isfinite(values)])) < LEAST:
+            continue
+        numbers = np.log1p(values) if Column.fit(name, values).log else values
+        low, middle, high = np.nanquantile(numbers, (0.25, 0.5, 0.75))
+        far = np.abs(numbers - middle) > BEYOND * (high - low)
+        if high == low or far.sum() > max(FEW_FAR, RARE * len(far)):
+            continue  # a column of such numbers: most of it is one value, or it has two parts
+        for row in np.flatnonzero(far).tolist():
+            found.setdefault(row, []).append(name)
+    if found:
+        yield Issue(
+            "extreme_values",
+            "warning",
+            f"{len(found)} of {len(labelled)} labelled rows hold a number far beyond all that is usual in its column",
+            "check units and decimal points; leave the value empty where it stands for a missing one (such as 99999)",
+            rows=[f"{labelled.ids[row]}: {', '.join(names)}" for row, names in sorted(found.items())],
         )
 
 

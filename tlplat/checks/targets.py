@@ -19,6 +19,8 @@ FEW = 10
 """Labelled rows below which a class is told to be small."""
 GIVEN_AWAY = 0.999
 """AUROC, or absolute correlation, at which one input is taken for the target."""
+DOUBTED = 0.15
+"""Probability of a row's own class up to which its label is said to look wrong."""
 LEAST = 30
 
 
@@ -42,7 +44,8 @@ def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
 def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[Issue]:
     """Labels that a head on frozen features, fitted without the row, is confident against (Northcutt et al. 2021).
 
-    cleanlab's filter on out-of-fold probabilities; where cleanlab is not installed a note says so.
+    cleanlab's filter on out-of-fold probabilities, and of its rows those whose own class has at most :data:`DOUBTED`:
+    where classes overlap, others are in doubt by nature. Where cleanlab is not installed a note says so.
     """
     info = task.info()
     if not {"fit_head", "probabilities"} <= info.offers or labelled.targets.ndim != 1 or len(labelled) < LEAST:
@@ -58,10 +61,10 @@ def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[I
     from cleanlab.filter import find_label_issues
 
     said = out_of_fold(labelled, features, task)
-    wrong = find_label_issues(
-        labelled.targets.numpy(), said, return_indices_ranked_by="self_confidence", filter_by="both", n_jobs=1
-    )
-    if len(wrong):
+    y = labelled.targets.numpy()
+    wrong = find_label_issues(y, said, return_indices_ranked_by="self_confidence", filter_by="both", n_jobs=1)
+    wrong = [int(i) for i in wrong if said[i, y[i]] <= DOUBTED]
+    if wrong:
         yield Issue(
             "label_errors",
             "warning",
@@ -69,7 +72,7 @@ def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[I
             "look at these rows, the most doubtful first: some are wrong, some merely rare where classes overlap; "
             "--clean leaves them out of training",
             rows=[f"{labelled.ids[i]}: rather {info.labels[int(said[i].argmax())]}" for i in wrong],
-            left_out=[int(i) for i in wrong],
+            left_out=wrong,
         )
 
 

@@ -16,6 +16,8 @@ HOLDOUT_FROM = 200
 """From this many labelled rows on, selection uses a hold-out instead of k folds."""
 HOLDOUT_SHARE = 0.2
 FOLDS = 4
+MANY_GROUPS = 10_000
+"""From this many groups on, parts are dealt out at once (:func:`_dealt_at_once`): a search takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +97,51 @@ def partition(labelled: Examples, seed: int, task: Task, wanted: int) -> list[Fo
     """
     if labelled.spans is not None:
         return time_blocks(labelled.spans, max(2, min(wanted, len(labelled) // 2)))
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    n = len(labelled)
     strata = task.strata(labelled.targets).numpy()
     smallest = int(np.unique(strata, return_counts=True)[1].min())
     groups = None if labelled.groups is None else labelled.groups.numpy()
     limit = smallest if groups is None else min(smallest, len(np.unique(groups)))
-    k = max(2, min(wanted, limit))
-    if groups is None or len(np.unique(groups)) == n:
+    return stratified(strata, groups, max(2, min(wanted, limit)), seed)
+
+
+def stratified(strata: np.ndarray, groups: np.ndarray | None, k: int, seed: int) -> list[Fold]:
+    """``k`` parts of rows with strata (n,) that keep groups (n,) whole and strata alike, each once as validation."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    n = len(strata)
+    found = n if groups is None else len(np.unique(groups))
+    if groups is None or found == n:
         splitter = StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata)
-    else:
+    elif found < MANY_GROUPS:
         splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata, groups)
+    else:
+        part = _dealt_at_once(strata, groups, k, seed)
+        splitter = ((np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(k))
     return [Fold(torch.from_numpy(np.sort(a)), torch.from_numpy(np.sort(b))) for a, b in splitter]
+
+
+def _dealt_at_once(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """(n,) part numbers: groups of several rows one by one, then single rows where their stratum lacks most."""
+    rng = np.random.default_rng([seed, 0x57A7])
+    _, stratum = np.unique(strata, return_inverse=True)
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    part = np.full(len(strata), -1, dtype=np.int64)
+    shared = np.flatnonzero(sizes[member] > 1)
+    shared = shared[np.argsort(member[shared], kind="stable")]
+    several = np.split(shared, np.flatnonzero(np.diff(member[shared])) + 1) if len(shared) else []
+    wanted = np.bincount(stratum) / k
+    held = np.zeros((k, len(wanted)))
+    for i in sorted(rng.permutation(len(several)).tolist(), key=lambda i: -len(several[i])):
+        own = np.bincount(stratum[several[i]], minlength=len(wanted))
+        best = int(np.lexsort((held.sum(axis=1), held @ (own / wanted)))[0])
+        held[best] += own
+        part[several[i]] = best
+    for kind in range(len(wanted)):
+        single = rng.permutation(np.flatnonzero((part < 0) & (stratum == kind)))
+        lacking = np.maximum(wanted[kind] - held[:, kind], 0)
+        ends = np.round(np.cumsum(lacking) * len(single) / max(lacking.sum(), 1e-9)).astype(int)
+        part[single] = np.searchsorted(ends, np.arange(len(single)), side="right").clip(0, k - 1)
+    return part
 
 
 def inner_folds(train: Examples, task: Task, count: int = 5) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tlplat.data.lines import text_lines
+from tlplat.data.opening import opened
 from tlplat.errors import DataError, did_you_mean
 
 LONGEST_FIELD = 1 << 27
@@ -97,23 +98,15 @@ def read_table(
     longest: int = LONGEST_IN_FILE,
     told: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """As :func:`table_rows`, of a plain file.
+    """As :func:`table_rows`, of a file, compressed or not.
 
     Raises:
-        DataError: what that raises; TL-DATA-CSV: a NUL byte, a line that never ends. TL-DATA-ENCODING: not UTF-8.
-            TL-DATA-READ: unreadable.
+        DataError: what that and :func:`opened` raise; TL-DATA-CSV: a NUL byte, a line that never ends.
+            TL-DATA-ENCODING: not UTF-8.
     """
-    try:
-        with path.open("rb") as file:
-            lines = (line for _, line in text_lines(file, path, "TL-DATA-CSV", 4 * longest))
-            yield from table_rows(lines, path, line_breaks=line_breaks, longest=longest, told=told)
-    except OSError as error:
-        raise DataError(
-            "TL-DATA-READ",
-            f"cannot read {path}: {error.strerror or error}",
-            where=str(path),
-            fix="check path and rights",
-        ) from error
+    with opened(path) as file:
+        lines = (line for _, line in text_lines(file, path, "TL-DATA-CSV", 4 * longest))
+        yield from table_rows(lines, path, line_breaks=line_breaks, longest=longest, told=told)
 
 
 def read_numbers(path: Path, columns: int) -> tuple[list[str], Tensor]:

@@ -13,7 +13,7 @@ from tlplat.assets import fetch
 from tlplat.domain import DomainContext
 from tlplat.errors import DataError, Finding
 from tlplat_finance.assets import CREDIT
-from tlplat_finance.table import columns_of, days, need, read_texts
+from tlplat_finance.table import At, columns_of, days, need, read_texts
 
 ID, TARGET = "id", "Status"
 GOOD_BAD = ("good", "bad")
@@ -53,11 +53,11 @@ class Loans:
 def consumer_credit(job: str, context: DomainContext) -> Loans:
     """Loans of the embedded table to people of one ``Job``; 13 columns without the job itself."""
     path = fetch(CREDIT, context.cache, offline=context.offline, report=context.report)
-    texts = read_texts(path)
+    texts, at = read_texts(path)
     kept = [i for i, of in enumerate(texts["Job"]) if of == job]
     features = {name: [v[i] for i in kept] for name, v in texts.items() if name not in ("Job", TARGET)}
     labels = [texts[TARGET][i] for i in kept]
-    return Loans(columns_of(features, {}, path), labels, [f"loan-{i}" for i in kept])
+    return Loans(columns_of(features, {}, at), labels, [f"loan-{i}" for i in kept])
 
 
 def read_loans(
@@ -84,29 +84,29 @@ def read_loans(
         DataError: what :func:`read_texts`, :func:`columns_of` and :func:`days` raise; TL-DATA-LABEL-MISSING,
             TL-DATA-LABEL-TYPE, TL-DATA-FUTURE; TL-DATA-COLUMN: no such column, an id twice, no group in a row.
     """
-    texts = read_texts(path)
+    texts, at = read_texts(path, context.warn) if context is not None else read_texts(path)
     apart = {name for name in (target, time, group, ID) if name is not None}
-    ids = _ids(texts[ID], path) if ID in texts else [f"row {i + 1}" for i in range(len(next(iter(texts.values()))))]
-    labels = [None] * len(ids) if target is None else _labels(need(texts, target, path, "--target"), target, path)
+    ids = _ids(texts[ID], at) if ID in texts else [at.row(i) for i in range(len(next(iter(texts.values()))))]
+    labels = [None] * len(ids) if target is None else _labels(need(texts, target, at, "--target"), target, at)
     when = None
     if time is not None:
-        when, after = days(time, need(texts, time, path, "--time"), path, form, today)
-        told_of_late(after, time, path, late, context)
-    groups = None if group is None else _groups(need(texts, group, path, "--group"), group, path)
+        when, after = days(time, need(texts, time, at, "--time"), at, form, today)
+        told_of_late(after, time, at, late, context)
+    groups = None if group is None else _groups(need(texts, group, at, "--group"), group, at)
     wanted = texts.keys() if only is None else only
     features = {name: values for name, values in texts.items() if name not in apart and name in wanted}
     if not features:
         raise DataError(
             "TL-DATA-COLUMN",
-            f"{path.name} has no column to predict from",
-            where=str(path),
+            f"{at.path.name} has no column to predict from",
+            where=str(at.path),
             found=", ".join(texts),
             fix="give a table with columns beside target, time, group and id",
         )
-    return Loans(columns_of(features, kinds or {}, path), labels, ids, groups, when)
+    return Loans(columns_of(features, kinds or {}, at), labels, ids, groups, when)
 
 
-def told_of_late(rows: Sequence[int], column: str, path: Path, late: str, context: DomainContext | None) -> None:
+def told_of_late(rows: Sequence[int], column: str, at: At, late: str, context: DomainContext | None) -> None:
     """Refuse rows dated in the future, or warn of them.
 
     Raises:
@@ -115,51 +115,51 @@ def told_of_late(rows: Sequence[int], column: str, path: Path, late: str, contex
     if not rows:
         return
     if late == "warn" and context is not None:
-        context.warn(f"{len(rows)} rows of {path.name} are dated in the future, the first is row {rows[0] + 1}")
+        context.warn(f"{len(rows)} rows of {at.path.name} are dated in the future, the first is {at.row(rows[0])}")
         return
     raise DataError(
         "TL-DATA-FUTURE",
         f"{len(rows)} rows are dated in the future",
-        where=str(path),
-        findings=[Finding("after today", f"row {i + 1}, column {column}") for i in rows],
+        where=str(at.path),
+        findings=[Finding("after today", f"{at.row(i)}, column {column}") for i in rows],
         fix="mend the dates, or accept them with --future warn",
     )
 
 
-def _ids(values: Sequence[str | None], path: Path) -> list[str]:
+def _ids(values: Sequence[str | None], at: At) -> list[str]:
     seen: set[str] = set()
     for i, value in enumerate(values):
         if value is None or value in seen:
             raise DataError(
                 "TL-DATA-COLUMN",
                 "an id is missing" if value is None else f"the id {value!r} occurs twice",
-                where=f"{path}, row {i + 1}, column {ID}",
+                where=f"{at.path}, {at.row(i)}, column {ID}",
                 fix="give each row its own id, or leave the column out",
             )
         seen.add(value)
     return [v or "" for v in values]
 
 
-def _groups(values: Sequence[str | None], column: str, path: Path) -> list[str]:
+def _groups(values: Sequence[str | None], column: str, at: At) -> list[str]:
     missing = [i for i, v in enumerate(values) if v is None]
     if missing:
         raise DataError(
             "TL-DATA-COLUMN",
             f"{len(missing)} of {len(values)} rows have no group",
-            where=f"{path}, row {missing[0] + 1}, column {column}",
+            where=f"{at.path}, {at.row(missing[0])}, column {column}",
             fix="give every row a group, or leave --group out",
         )
     return [v or "" for v in values]
 
 
-def _labels(values: Sequence[str | None], column: str, path: Path) -> list[str | None]:
+def _labels(values: Sequence[str | None], column: str, at: At) -> list[str | None]:
     missing = [i for i, v in enumerate(values) if v is None]
     if missing:
         raise DataError(
             "TL-DATA-LABEL-MISSING",
             f"{len(missing)} of {len(values)} rows have no {column}",
-            where=str(path),
-            findings=[Finding("no label", f"row {i + 1}, column {column}") for i in missing],
+            where=str(at.path),
+            findings=[Finding("no label", f"{at.row(i)}, column {column}") for i in missing],
             fix="complete the labels, or give these rows with --unlabeled",
         )
     known = {v for v in values if v is not None}
@@ -167,7 +167,7 @@ def _labels(values: Sequence[str | None], column: str, path: Path) -> list[str |
         raise DataError(
             "TL-DATA-LABEL-TYPE",
             f"{column} has {len(known)} different values: a class, such as good or bad, is predicted here",
-            where=f"{path}, column {column}",
+            where=f"{at.path}, column {column}",
             expected=f"at most {MOST_CLASSES} classes",
             fix="name a column of classes with --target, or --task volatility for prices",
         )

@@ -16,7 +16,7 @@ from tlplat.domain import DomainContext
 from tlplat.errors import DataError
 from tlplat_finance.assets import EU_MARKETS, US_STOCKS
 from tlplat_finance.loans import told_of_late
-from tlplat_finance.table import Texts, days, need, nonfinite, numbers, read_texts
+from tlplat_finance.table import At, Texts, days, need, nonfinite, numbers, read_texts
 
 CLOSE, DATE = "close", "date"
 LONGEST_HOLE = 14
@@ -51,13 +51,11 @@ class Series:
 def eu_indices(context: DomainContext) -> list[Series]:
     """Daily closes of DAX, SMI, CAC and FTSE, 1991-1998. No dates are given: a row's moment is said as a year."""
     path = fetch(EU_MARKETS, context.cache, offline=context.offline, report=context.report)
-    texts = read_texts(path)
+    texts, at = read_texts(path)
     n = len(next(iter(texts.values())))
     moments = np.arange(n, dtype=np.int64)
     said = [f"{EU_START + i / EU_YEAR:.3f}" for i in range(n)]
-    return [
-        Series(name, moments, numbers(name, v, path), said, np.zeros(n, dtype=np.int64)) for name, v in texts.items()
-    ]
+    return [Series(name, moments, numbers(name, v, at), said, np.zeros(n, dtype=np.int64)) for name, v in texts.items()]
 
 
 def us_stocks(context: DomainContext, until: str) -> list[Series]:
@@ -98,22 +96,22 @@ def read_prices(
         DataError TL-DATA-NONFINITE: a price that is missing, infinite, zero or negative. TL-DATA-DATE: a date twice in
             a series, and what :func:`days` raises. TL-DATA-FUTURE, TL-DATA-COLUMN, TL-DATA-NUMBER.
     """
-    texts = read_texts(path)
+    texts, at = read_texts(path, context.warn)
     time = time or next((name for name in texts if name.lower() == DATE), DATE)
-    when, after = days(time, need(texts, time, path, "--time"), path, form, today)
-    told_of_late(after, time, path, late, context)
+    when, after = days(time, need(texts, time, at, "--time"), at, form, today)
+    told_of_late(after, time, at, late, context)
     if price is None and (CLOSE in texts or group is not None):
         price = CLOSE
     calendar = np.unique(when)
-    parts = _long(texts, path, price, group) if price is not None else _wide(texts, path, time)
+    parts = _long(texts, at, price, group) if price is not None else _wide(texts, at, time)
     made = []
     for name, column, rows, values in parts:
         usable = np.isfinite(values) & (values > 0)
         wrong = rows[~usable]
         if len(wrong):
             fix = "mend the prices, which must be positive numbers, or leave these rows out"
-            raise nonfinite(column, path, wrong, texts[column], fix)
-        made.append(_series(name, when[rows], values, calendar, path, rows, time))
+            raise nonfinite(column, at, wrong, texts[column], fix)
+        made.append(_series(name, when[rows], values, calendar, at, rows, time))
     for series in made:
         holes = int(series.runs[-1])
         if holes:
@@ -123,24 +121,24 @@ def read_prices(
     return made
 
 
-def _long(texts: Texts, path: Path, price: str, group: str | None) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
-    values = numbers(price, need(texts, price, path, "--target"), path)
+def _long(texts: Texts, at: At, price: str, group: str | None) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    values = numbers(price, need(texts, price, at, "--target"), at)
     if group is None:
         return [(price, price, np.arange(len(values)), values)]
-    names = [n or "" for n in need(texts, group, path, "--group")]
+    names = [n or "" for n in need(texts, group, at, "--group")]
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         rows.setdefault(name, []).append(i)
     return [(name, price, np.array(index), values[index]) for name, index in rows.items()]
 
 
-def _wide(texts: Texts, path: Path, time: str) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
-    found = {name: numbers(name, values, path) for name, values in texts.items() if name != time}
+def _wide(texts: Texts, at: At, time: str) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    found = {name: numbers(name, values, at) for name, values in texts.items() if name != time}
     if not found:
         raise DataError(
             "TL-DATA-COLUMN",
-            f"{path.name} has no column of prices",
-            where=str(path),
+            f"{at.path.name} has no column of prices",
+            where=str(at.path),
             found=", ".join(texts),
             expected=CLOSE,
             fix="name the column of prices with --target",
@@ -149,14 +147,14 @@ def _wide(texts: Texts, path: Path, time: str) -> list[tuple[str, str, np.ndarra
     for name, values in found.items():
         known = np.flatnonzero(~np.isnan(values))
         if not len(known):
-            raise nonfinite(name, path, np.arange(len(values)), texts[name], "leave the column out")
+            raise nonfinite(name, at, np.arange(len(values)), texts[name], "leave the column out")
         rows = np.arange(known[0], known[-1] + 1)  # a series may begin later and end earlier than the others
         made.append((name, name, rows, values[rows]))
     return made
 
 
 def _series(
-    name: str, when: np.ndarray, prices: np.ndarray, calendar: np.ndarray, path: Path, rows: np.ndarray, time: str
+    name: str, when: np.ndarray, prices: np.ndarray, calendar: np.ndarray, at: At, rows: np.ndarray, time: str
 ) -> Series:
     order = np.argsort(when, kind="stable")
     when, prices, rows = when[order], prices[order], rows[order]
@@ -165,7 +163,7 @@ def _series(
         raise DataError(
             "TL-DATA-DATE",
             f"{name} has {len(twice)} dates twice",
-            where=f"{path}, row {int(rows[twice[0] + 1]) + 1}, column {time}",
+            where=f"{at.path}, {at.row(int(rows[twice[0] + 1]))}, column {time}",
             fix="give one row a day and series; name the column that tells series apart with --group",
         )
     runs = np.cumsum(np.r_[0, np.diff(when) > LONGEST_HOLE]).astype(np.int64)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import StratifiedGroupKFold
 
 from tlplat.data.examples import Inputs
 from tlplat.data.quality import row_digests
+from tlplat.data.splits import stratified
 from tlplat.errors import DataError, UsageError
 
 BLOCKS = 20
@@ -90,11 +90,9 @@ def by_group(targets: torch.Tensor, groups: np.ndarray, share: float, data_seed:
                 "rows); a split needs 2",
                 fix="give more rows of that class, or leave it out",
             )
-    folds = max(2, round(1 / share))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=data_seed).split(np.zeros(len(y)), y, groups)
-    pool, test = next(iter(splitter))
+    fold = stratified(y, groups, max(2, round(1 / share)), data_seed)[0]
     report = {"by": "groups of equal or related rows, classes alike", "groups": int(groups.max()) + 1}
-    return Split(np.sort(pool), np.sort(test), report)
+    return Split(fold.train.numpy(), fold.validation.numpy(), report)
 
 
 def by_time(when: np.ndarray, share: float, embargo: int) -> Split:

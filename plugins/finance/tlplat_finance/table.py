@@ -1,4 +1,4 @@
-"""Tables of the user's: CSV, TSV and Parquet as columns of texts; numbers and dates read strictly.
+"""Tables of the user's as columns of texts; numbers and dates read strictly.
 
 An error names row and column. Rows are numbered from 1, the header apart.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
 
-from tlplat.data.tables import read_table
+from tlplat.data.sheets import read_sheet
 from tlplat.errors import DataError, Finding, did_you_mean
 
 Texts = Mapping[str, Sequence[str | None]]
@@ -21,55 +22,35 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 NUMBER = re.compile(r"[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf(inity)?)", re.IGNORECASE | re.ASCII)
 DECIMAL_COMMA = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+")
 ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
-PARQUET = b"PAR1"
 
 
-def read_texts(path: Path) -> dict[str, list[str | None]]:
-    """The columns of a CSV, TSV or Parquet file, in the file's order.
+@dataclass(frozen=True)
+class At:
+    """Where values stand: the path that the user named, and what its rows are called (``row 7``), by number from 0."""
+
+    path: Path
+    row: Callable[[int], str]
+
+
+def read_texts(
+    path: Path, warn: Callable[[str], None] = lambda sentence: None
+) -> tuple[dict[str, list[str | None]], At]:
+    """The columns of a table (:func:`tlplat.data.sheets.read_sheet`), in the file's order, and where rows stand.
 
     Raises:
-        DataError: what :func:`tlplat.data.tables.read_table` raises; TL-DATA-PARQUET: damaged, or no row.
+        DataError: what that raises.
     """
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return _parquet(path)
-    rows = [row for _, row in read_table(path)]
-    return {name: [None if row[name].lower() in MISSING else row[name] for row in rows] for name in rows[0]}
+    sheet = read_sheet(path, MISSING, warn)
+    return {name: [v or None for v in values] for name, values in sheet.columns.items()}, At(path, sheet.row)
 
 
-def _parquet(path: Path) -> dict[str, list[str | None]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            "TL-DATA-PARQUET",
-            f"{path} is no readable Parquet file: {str(error)[:200]}",
-            where=str(path),
-            fix="write it again",
-        ) from error
-    if not table.num_rows:
-        raise DataError("TL-DATA-PARQUET", f"{path} has 0 rows", where=str(path), fix="give a file with rows")
-    return {name: [_text(value) for value in table[name].to_pylist()] for name in table.column_names}
-
-
-def _text(value: object) -> str | None:
-    if value is None or value != value:
-        return None
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    text = str(value).strip()
-    return None if text.lower() in MISSING else text
-
-
-def need(columns: Texts, name: str, path: Path, flag: str) -> Sequence[str | None]:
+def need(columns: Texts, name: str, at: At, flag: str) -> Sequence[str | None]:
     """The column, or DataError TL-DATA-COLUMN that says which flag named it."""
     if name not in columns:
         raise DataError(
             "TL-DATA-COLUMN",
             f"no column {name!r}{did_you_mean(name, list(columns))}",
-            where=str(path),
+            where=str(at.path),
             found=", ".join(columns),
             expected=name,
             fix=f"name the column that is there with {flag}",
@@ -84,7 +65,7 @@ def as_number(text: str | None) -> float | None:
     return float(text) if NUMBER.fullmatch(text) else None
 
 
-def numbers(name: str, values: Sequence[str | None], path: Path) -> np.ndarray:
+def numbers(name: str, values: Sequence[str | None], at: At) -> np.ndarray:
     """A column (n,) float64 that must be numeric; NaN where a value is missing.
 
     Raises:
@@ -98,26 +79,26 @@ def numbers(name: str, values: Sequence[str | None], path: Path) -> np.ndarray:
             "TL-DATA-NUMBER",
             f"{len(wrong)} of {len(values)} values of {name} are no numbers"
             + (": they have a decimal comma" if comma else ""),
-            where=str(path),
-            findings=[Finding("not a number", f"row {i + 1}, column {name}", str(values[i])[:40]) for i in wrong],
+            where=str(at.path),
+            findings=[Finding("not a number", f"{at.row(i)}, column {name}", str(values[i])[:40]) for i in wrong],
             fix="write numbers with a decimal point and no separator of thousands (1234.56); leave unknown ones empty",
         )
     column = np.array(found, dtype=np.float64)
     infinite = np.flatnonzero(np.isinf(column))
     if len(infinite):
-        raise nonfinite(name, path, infinite, values, "leave unknown values empty")
+        raise nonfinite(name, at, infinite, values, "leave unknown values empty")
     return column
 
 
-def nonfinite(name: str, path: Path, rows: np.ndarray, values: Sequence[str | None], fix: str) -> DataError:
+def nonfinite(name: str, at: At, rows: np.ndarray, values: Sequence[str | None], fix: str) -> DataError:
     """TL-DATA-NONFINITE with the rows' places and what stands there."""
     return DataError(
         "TL-DATA-NONFINITE",
         f"{len(rows)} of {len(values)} values of {name} cannot be used",
-        where=str(path),
+        where=str(at.path),
         findings=[
             Finding(
-                "no usable number", f"row {i + 1}, column {name}", "nothing" if values[i] is None else str(values[i])
+                "no usable number", f"{at.row(i)}, column {name}", "nothing" if values[i] is None else str(values[i])
             )
             for i in rows.tolist()
         ],
@@ -125,7 +106,7 @@ def nonfinite(name: str, path: Path, rows: np.ndarray, values: Sequence[str | No
     )
 
 
-def columns_of(texts: Texts, kinds: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:
+def columns_of(texts: Texts, kinds: Mapping[str, str], at: At) -> dict[str, np.ndarray]:
     """Columns as :mod:`tlplat.data.columns` takes them: float64, or objects for words.
 
     Args:
@@ -140,12 +121,12 @@ def columns_of(texts: Texts, kinds: Mapping[str, str], path: Path) -> dict[str, 
         there = [v for v in values if v is not None]
         numeric = sum(as_number(v) is not None or DECIMAL_COMMA.fullmatch(v) is not None for v in there)
         kind = kinds.get(name) or ("categorical" if 2 * numeric < len(there) else "numeric")
-        found[name] = np.array(values, dtype=object) if kind == "categorical" else numbers(name, values, path)
+        found[name] = np.array(values, dtype=object) if kind == "categorical" else numbers(name, values, at)
     return found
 
 
 def days(
-    name: str, values: Sequence[str | None], path: Path, form: str | None, today: date | None = None
+    name: str, values: Sequence[str | None], at: At, form: str | None, today: date | None = None
 ) -> tuple[np.ndarray, list[int]]:
     """A column of dates as days since 1970 (n,) int64, and the numbers of the rows after ``today``.
 
@@ -163,9 +144,9 @@ def days(
         raise DataError(
             "TL-DATA-DATE",
             f"{len(wrong)} of {len(values)} dates in {name} are missing or not in the format {like}",
-            where=str(path),
+            where=str(at.path),
             findings=[
-                Finding("no date of that format", f"row {i + 1}, column {name}", str(values[i])[:40]) for i in wrong
+                Finding("no date of that format", f"{at.row(i)}, column {name}", str(values[i])[:40]) for i in wrong
             ],
             fix="name the one format of all dates, such as --date-format %d/%m/%Y, or write them as YYYY-MM-DD",
         )

@@ -11,8 +11,9 @@ import zlib
 
 import pytest
 from tlplat_genomics.fasta import read_fasta
-from tlplat_genomics.strict import BGZF_END, Limits
+from tlplat_genomics.strict import Limits
 
+from tlplat.data.opening import BGZF_END
 from tlplat.errors import DataError
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tlplat_medicine.limits import check_possible, limits_of
-from tlplat_medicine.table import Sheet, read_sheet, typed_columns
+from tlplat_medicine.table import read_sheet, typed_columns
 
+from tlplat.data.sheets import Sheet
 from tlplat.errors import DataError, UsageError
 
 GOOD = "a,61,1,<=20,2,3,40,100,1"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tlplat.data.sheets import Sheet
 from tlplat.errors import DataError, UsageError
-from tlplat_medicine.table import Sheet
 
 Range = tuple[float, float]
 POSSIBLE: Mapping[str, Range] = {

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlplat.data.sheets import Sheet
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
 from tlplat.tasks.base import Task
@@ -19,7 +20,7 @@ from tlplat.tasks.treatment import Treatment
 from tlplat_medicine.options import MedicineOptions
 from tlplat_medicine.privacy import FEWEST
 from tlplat_medicine.restricted import restricted_means
-from tlplat_medicine.table import Sheet, typed_columns
+from tlplat_medicine.table import typed_columns
 
 YES, NO = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}
 CONTROLS = ("0", "0.0", "no", "none", "control", "placebo", "false")

@@ -13,6 +13,7 @@ import torch
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
 from tlplat.data.quality import hidden
+from tlplat.data.sheets import Sheet
 from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
@@ -23,7 +24,7 @@ from tlplat_medicine.options import MedicineOptions
 from tlplat_medicine.outcomes import Outcome, outcome_of, targets_of, task_of
 from tlplat_medicine.privacy import FEWEST, naming_columns, rare_columns
 from tlplat_medicine.split import Split, check_given, linked, numbered, split_patients, split_sites
-from tlplat_medicine.table import Sheet, Warn, read_sheet, typed_columns
+from tlplat_medicine.table import Warn, read_sheet, typed_columns
 
 LEAST_SHARED = 0.5
 """Of a source's columns, so many must be in the data."""

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples
+from tlplat.data.opening import Limits
+from tlplat.data.records import Record, Wanted, read_records
 from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.errors import DataError, Finding
 from tlplat.model import SourceModel
@@ -18,7 +20,6 @@ from tlplat_nlp.labels import encode_labels
 from tlplat_nlp.preprocess import TextPreprocess
 from tlplat_nlp.rows import Rows, joined
 from tlplat_nlp.split import check_split, split_rows
-from tlplat_nlp.tables import Record, read_table
 
 TARGET = "label"
 """The column of labels, where ``--target`` names none."""
@@ -38,9 +39,10 @@ def labelled_rows(path: Path, options: Any, data: DataOptions, context: DomainCo
 
     Raises:
         DataError TL-DATA-EMPTY-TEXT: rows without text, unless ``--empty-text drop``. TL-DATA-LABEL-MISSING,
-        TL-DATA-LABEL-TYPE, TL-DATA-COLUMN (an id twice), and what :func:`read_table` raises.
+        TL-DATA-LABEL-TYPE, TL-DATA-COLUMN (an id twice), and what :func:`read_records` raises.
     """
-    rows = _rows(path, options.text, data.target or data.labels_from or TARGET, data.group, options.max_data_mb)
+    label = data.target or data.labels_from or TARGET
+    rows = _rows(path, options.text, label, data.group, options.max_data_mb, context)
     empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
     if empty and options.empty_text == "drop":
         context.warn(f"{len(empty)} of {len(rows)} rows of {path.name} have an empty text and are dropped")
@@ -94,7 +96,7 @@ def target(
 
 def encode(path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], TextInputs]:
     """Rows of a file without labels, in its order."""
-    rows = _rows(path, preprocess.get("text_column", "text"), None, None, preprocess.get("max_data_mb", 1024))
+    rows = _rows(path, preprocess.get("text_column", "text"), None, None, preprocess.get("max_data_mb", 1024), context)
     empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
     if empty:
         _refuse_empty(rows, empty, path, "fill them in, or leave these rows out of the file")
@@ -114,28 +116,37 @@ def token_facts(inputs: TextInputs, cut: int) -> dict[str, int]:
     }
 
 
-def _rows(path: Path, text: str, label: str | None, group: str | None, max_data_mb: int) -> Rows:
+def _rows(
+    path: Path, text: str, label: str | None, group: str | None, max_data_mb: int, context: DomainContext
+) -> Rows:
     ids: list[str] = []
     texts: list[str] = []
     labels: list[str | None] = []
     groups: list[str | None] = []
     seen: set[str] = set()
-    wanted = [text, *(c for c in (label, group) if c is not None)]
-    for number, record in enumerate(read_table(path, wanted, ["id"], max_data_mb * 1_000_000), 1):
-        row = f"row {number}"
-        name = _value(record, "id", f"{path}, {row}") if "id" in record else None
+    wanted = Wanted(
+        [text, *(c for c in (label, group) if c is not None)],
+        ["id"],
+        Limits(max_data_mb * 1_000_000),
+        "--text for texts, --target for labels, --group for groups",
+        line_breaks=True,
+        warn=context.warn,
+    )
+    for number, found in enumerate(read_records(path, wanted), 1):
+        row, where, record = f"row {number}", found.where, found.values
+        name = _value(record, "id", where) if "id" in record else None
         if name is not None and name in seen:
             raise DataError(
                 "TL-DATA-COLUMN",
                 f"the id {name!r} occurs twice",
-                where=f"{path}, {row}",
+                where=where,
                 fix="give each row its own id",
             )
         seen.add(name or row)
         ids.append(name or row)
-        texts.append(_text(record, text, f"{path}, {row}"))
-        labels.append(_value(record, label, f"{path}, {row}") if label else None)
-        groups.append(_value(record, group, f"{path}, {row}") if group else None)
+        texts.append(_text(record, text, where))
+        labels.append(_value(record, label, where) if label else None)
+        groups.append(_value(record, group, where) if group else None)
     return Rows(ids, texts, labels, groups)
 
 
