@@ -3,19 +3,23 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from test_runner import FAST
 
-from tlplat import checks
-from tlplat.checks.rows import close_pairs
+from tlplat import checks, checkup
+from tlplat.checks.drift import drift_from_statistics
+from tlplat.checks.rows import close_pairs, extremes
 from tlplat.config import RunConfig
-from tlplat.data.examples import TensorInputs
+from tlplat.data.columns import TableEncoder
+from tlplat.data.examples import Examples, TensorInputs
 from tlplat.datacheck import check_data
 from tlplat.errors import DataError
 from tlplat.progress import Reporter
 from tlplat.runner import run
-from tlplat.stage import load_registry
+from tlplat.stage import load_registry, prepare
+from tlplat.tabular import TableInputs
 
 pytest.importorskip("cleanlab")
 
@@ -124,6 +128,59 @@ def test_missing_values_are_named_by_row(plant):
     assert found["missing"]["rows"] == ["pool-3-7", "pool-3-9"]
 
 
+def test_numbers_far_beyond_their_column():
+    """A slipped decimal point is found; a skewed column, or one that is mostly zero, is no finding."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    table = {
+        "age": rng.normal(50, 10, n),
+        "income": rng.lognormal(8, 1.5, n),
+        "debt": np.where(rng.random(n) < 0.8, rng.random(n), rng.lognormal(9, 1, n)),
+        "home": np.array(["own", "rent"] * (n // 2), dtype=object),
+    }
+    table["age"][7], table["income"][9] = 5000.0, 9e12
+    rows = Examples(TableInputs.of(TableEncoder.fit(table), table), torch.zeros(n), [f"row {i}" for i in range(n)])
+    (found,) = extremes(rows)
+    assert found.rows == ["row 7: age", "row 9: income"]
+
+
+def test_shifts_by_the_statistics_that_a_source_keeps(toy):
+    rng = np.random.default_rng(0)
+    table = {"age": rng.normal(50, 10, 400), "size": rng.normal(3, 1, 400)}
+    encoder = TableEncoder.fit(table)
+    source = dataclasses.replace(loaded_source(), preprocess={"columns": encoder.to_json()})
+    older = {**table, "age": table["age"] + 12}
+
+    def notes(which, model=source):
+        rows = Examples(TableInputs.of(encoder, which), torch.zeros(400), [str(i) for i in range(400)])
+        return list(drift_from_statistics(rows, model))
+
+    (moved,) = notes(older)
+    assert moved.kind == "covariate_shift"
+    assert list(moved.figures["deviations"]) == ["age"]
+    assert notes(table)[0].kind == "drift_unchecked"
+    (unknown,) = notes(table, dataclasses.replace(source, preprocess={}))
+    assert "no rows of" in unknown.message
+
+
+def loaded_source():
+    """The toy domain's source, as a run sees it."""
+    made = config()
+    return prepare(made, load_registry(made), Reporter(), dry=True).source
+
+
+def test_many_rows_for_a_large_source_are_judged_by_its_first_block(plant, monkeypatch):
+    def change(x, y, part):
+        if part == "pool":
+            x[200:220] = x[:20] + 1e-4
+
+    plant(change)
+    monkeypatch.setattr(checkup, "DEAR", 1.0)
+    found, _ = checked(labels=300)
+    assert "first block" in found["shallow_look"]["message"]
+    assert found["near_duplicates"]["count"] >= 20
+
+
 def test_outliers(plant):
     def change(x, y, part):
         if part == "pool":
@@ -205,10 +262,12 @@ def test_a_run_keeps_its_findings_and_cleaning_acts_on_training_rows_alone(plant
     reports = {}
     for name, clean in (("plain", False), ("clean", True)):
         settings = {**FAST, "strategies": ("linear_probe",), "seeds": 1, "labels": 300, "clean": clean}
+        settings["options"] = {"shift": 2.0}
         made = config(**settings, out=tmp_path / name)
         reports[name] = run(made, load_registry(made), Reporter()).report
         quality = json.loads((tmp_path / name / "data" / "quality.json").read_text(encoding="utf-8"))
         assert any("repeat an earlier one" in f["found"] for f in quality["findings"]) is not clean
+        assert any("covariate shift" in f["found"] for f in quality["findings"])
         page = (tmp_path / name / "report" / "report.html").read_text(encoding="utf-8")
         assert ("repeat an earlier one" in page) is not clean
         assert ("left_out" in quality) is clean

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tlplat.data import splits
 from tlplat.data.examples import Examples, TensorInputs
-from tlplat.data.splits import draw_labels, folds, inner_folds
+from tlplat.data.splits import draw_labels, folds, inner_folds, stratified
 from tlplat.errors import DataError, UsageError
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.regression import Regression
@@ -154,3 +155,19 @@ def test_a_head_is_chosen_on_other_patients_not_on_other_rows_of_the_same():
     dealt, whole = (task.fit_head(z, own, options) for options in ({}, inner_folds(data, task)))
     assert whole.chosen["weight_decay"] > dealt.chosen["weight_decay"]
     assert whole.validation_loss > 2 * dealt.validation_loss
+
+
+def test_many_groups_are_dealt_out_at_once_whole_and_alike(monkeypatch):
+    monkeypatch.setattr(splits, "MANY_GROUPS", 100)
+    rng = np.random.default_rng(0)
+    strata = (rng.random(2000) < 0.2).astype(np.int64)
+    groups = np.arange(2000)
+    groups[1500:] = rng.integers(0, 60, 500)
+    made = stratified(strata, groups, 5, 3)
+    assert sorted(np.concatenate([fold.validation for fold in made]).tolist()) == list(range(2000))
+    for fold in made:
+        assert not set(groups[fold.train]) & set(groups[fold.validation])
+        assert abs(len(fold.validation) - 400) < 20
+        assert abs(strata[fold.validation].mean() - strata.mean()) < 0.02
+    assert torch.equal(made[4].validation, stratified(strata, groups, 5, 3)[4].validation)
+    assert not torch.equal(made[0].validation, stratified(strata, groups, 5, 4)[0].validation)

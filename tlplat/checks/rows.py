@@ -16,6 +16,8 @@ from tlplat.tabular import TableInputs
 NEAR = 0.02
 """Rows nearer than this share of the usual distance to a nearest neighbour are near-duplicates."""
 SAMPLE = 1000
+AXES = 6
+"""Principal coordinates in which near pairs are proposed."""
 REFERENCE = 4000
 NEIGHBOURS = 5
 FAR = 8.0
@@ -119,7 +121,8 @@ def near_duplicates(labelled: Examples, test: Examples, space: np.ndarray) -> It
 def close_pairs(space: np.ndarray, limit: int = 10_000) -> list[tuple[int, int]]:
     """(i, j), i < j, of rows that are not equal and nearer than :data:`NEAR` times the usual nearest distance.
 
-    Rows are swept in the order of their first principal coordinate, in which no pair lies further apart than in space.
+    Pairs are proposed by a tree over a few principal coordinates, in which no pair lies further apart than in space.
+    Of rows that equal each other the first stands for all.
     """
     n = len(space)
     if n < LEAST:
@@ -131,18 +134,35 @@ def close_pairs(space: np.ndarray, limit: int = 10_000) -> list[tuple[int, int]]
     if not np.isfinite(nearest).any():
         return []
     bound = NEAR * float(np.median(nearest[np.isfinite(nearest)]))
-    axis = np.linalg.svd(centred[few], full_matrices=False)[2][0]
-    along = centred @ axis
-    order = np.argsort(along, kind="stable")
-    ends = np.searchsorted(along[order], along[order] + bound, side="right")
+    first: dict[bytes, int] = {}
+    own = np.array([first.setdefault(row.tobytes(), i) == i for i, row in enumerate(np.ascontiguousarray(space))])
+    rows = np.flatnonzero(own)
+    axes = np.linalg.svd(centred[few], full_matrices=False)[2][:AXES]
     found: list[tuple[int, int]] = []
-    for position in np.flatnonzero(ends > np.arange(1, n + 1)):
-        i, rest = order[position], order[position + 1 : ends[position]]
-        apart = np.sqrt(((space[rest] - space[i]) ** 2).sum(axis=1))
-        found += [(min(int(i), int(j)), max(int(i), int(j))) for j in rest[(apart <= bound) & (apart > 0)]]
+    for pairs in _proposed(centred[rows] @ axes.T, bound * 1.001, limit):
+        i, j = rows[pairs[:, 0]], rows[pairs[:, 1]]
+        apart = np.sqrt(((centred[i] - centred[j]) ** 2).sum(axis=1))
+        near = apart <= bound
+        found += list(zip(np.minimum(i, j)[near].tolist(), np.maximum(i, j)[near].tolist(), strict=True))
         if len(found) >= limit:
             break
     return sorted(found)
+
+
+def _proposed(places: np.ndarray, bound: float, limit: int, block: int = 4096) -> Iterator[np.ndarray]:
+    """(m, 2) numbers i < j of rows of ``places`` that are no further apart than ``bound``, some thousand at a time."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(places)
+    for start in range(0, len(places), block):
+        part = places[start : start + block]
+        counts = tree.query_ball_point(part, bound, return_length=True)
+        crowded = counts > limit  # a heap of like rows: no pair of it says anything
+        around = tree.query_ball_point(part[~crowded], bound)
+        numbers = start + np.flatnonzero(~crowded)
+        i = np.repeat(numbers, [len(a) for a in around])
+        j = np.concatenate([np.asarray(a, dtype=np.int64) for a in around]) if len(around) else np.zeros(0, np.int64)
+        yield np.stack([i, j], axis=1)[j > i]
 
 
 def _nearest(space: np.ndarray, some: np.ndarray, block: int = 8192) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 
 import pytest
 from commandline import tlplat
 from tlplat_finance.domain import FinanceDomain, FinanceOptions
+from tlplat_finance.loans import read_loans
 
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, TlplatError, UsageError
@@ -181,3 +183,23 @@ def test_columns_that_are_not_there(loans, write, context):
         "TL-DATA-LABEL-MISSING",
         "TL-DATA-LABEL-TYPE",
     )
+
+
+def test_what_excel_writes_in_one_or_several_compressed_files(loans, write, context):
+    """Semicolons with decimal commas, tabs, a folder of parts, gzip: the same rows as of one plain file."""
+    rows = loans(60)
+    plain = read_loans(write("l.csv", rows), target="outcome", context=context)
+    header, *lines = write("l.csv", rows).read_text(encoding="utf-8").splitlines()
+    commas = [line.replace(".", "\0").replace(",", ";").replace("\0", ",") for line in lines]
+    folder = write("l.csv", rows).parent / "parts"
+    folder.mkdir()
+    (folder / "1.csv.gz").write_bytes(gzip.compress("\n".join([header.replace(",", ";"), *commas[:20]]).encode()))
+    (folder / "2.csv").write_text("\n".join([header.replace(",", ";"), *commas[20:]]), encoding="utf-8")
+    found = read_loans(folder, target="outcome", context=context)
+    assert found.ids == plain.ids
+    assert found.labels == plain.labels
+    assert str({k: v.tolist() for k, v in found.table.items()}) == str({k: v.tolist() for k, v in plain.table.items()})
+    assert any("semicolons" in said and "decimal commas in income" in said for said in context.warnings)
+    (folder / "3.csv").write_text(f"{header}\n{lines[0].rpartition(',')[0]},\n", encoding="utf-8")
+    error = refused({}, DataOptions(path=folder, target="outcome"), context)
+    assert "3.csv, row 1, column outcome" in error.render()

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +48,10 @@ def near_copies(texts: Sequence[str]) -> Pairs:
     pieces = [_pieces(text) for text in plain]
     candidates = _links(_numbered(plain))
     minima = _minima(pieces)
+    mixer = np.random.default_rng(0x3A6).integers(1, 1 << 63, ROWS, dtype=np.uint64) | np.uint64(1)
     for band in range(BANDS):
-        part = minima[:, band * ROWS : (band + 1) * ROWS]
-        _, bucket = np.unique(part, axis=0, return_inverse=True)
-        candidates = np.concatenate([candidates, _links(bucket.ravel())])
+        mixed = (minima[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64) * mixer).sum(axis=1)  # wraps round
+        candidates = np.concatenate([candidates, _links(mixed)])
     candidates = np.unique(np.sort(candidates, axis=1), axis=0)
     similarity = np.array([_jaccard(pieces[a], pieces[b]) for a, b in candidates.tolist()])
     near = similarity >= NEAR_COPY
@@ -101,14 +101,19 @@ def _minima(pieces: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     starts = np.cumsum([0, *map(len, pieces)])[:-1]
     out = np.empty((len(pieces), BANDS * ROWS), dtype=np.int64)
     for column in range(BANDS * ROWS):
-        out[:, column] = np.minimum.reduceat((flat * factor[column] + shift[column]) % _PRIME, starts)
+        value = flat * factor[column] + shift[column]
+        value = (value & _PRIME) + (value >> 31)  # modulo 2^31 - 1, but for values of the prime itself and more
+        value -= _PRIME * (value >= _PRIME)
+        out[:, column] = np.minimum.reduceat(value, starts)
     return out
 
 
-def _links(bucket: Ints) -> NDArray[np.int64]:
+def _links(bucket: NDArray[Any]) -> NDArray[np.int64]:
     """(m, 2) pairs within each bucket: all of a small one, a star of a large one."""
     order = np.argsort(bucket, kind="stable")
-    edges = np.flatnonzero(np.diff(bucket[order])) + 1
+    again = bucket[order][1:] == bucket[order][:-1]
+    order = order[np.r_[again, False] | np.r_[False, again]] if len(order) else order
+    edges = np.flatnonzero(bucket[order][1:] != bucket[order][:-1]) + 1
     found: list[tuple[int, int]] = []
     for members in np.split(order, edges):
         if len(members) < 2:
