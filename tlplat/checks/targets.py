@@ -19,7 +19,7 @@ FEW = 10
 """Labelled rows below which a class is told to be small."""
 GIVEN_AWAY = 0.999
 """AUROC, or absolute correlation, at which one input is taken for the target."""
-DOUBTED = 0.15
+DOUBTED = 0.25
 """Probability of a row's own class up to which its label is said to look wrong."""
 LEAST = 30
 
