@@ -198,13 +198,19 @@ class Domain(ABC):
         """The one of :meth:`sources` with this name; ModelError TL-MODEL-UNKNOWN says which there are."""
         known = {info.name: info for info in self.sources()}
         if name not in known:
-            raise ModelError(
-                "TL-MODEL-UNKNOWN",
-                f"the domain {self.name} has no source {name!r}{did_you_mean(name, list(known))}",
-                found=", ".join(known),
-                fix=f"choose one of them (`tlplat sources --domain {self.name}`), or name a folder of yours",
-            )
+            raise self.unknown_source(name)
         return known[name]
+
+    def unknown_source(self, name: str, also: str = "a folder made by tlplat") -> ModelError:
+        """ModelError TL-MODEL-UNKNOWN: ``name`` is none of :meth:`sources`, nor ``also``, which are taken besides."""
+        known = [info.name for info in self.sources()]
+        return ModelError(
+            "TL-MODEL-UNKNOWN",
+            f"the domain {self.name} has no source model {name!r}{did_you_mean(name, known)}",
+            found=name,
+            expected=", ".join(known) + f", an ONNX file, {also}",
+            fix=f"choose one with --source (`tlplat sources --domain {self.name}` lists them); none comes from a hub",
+        )
 
     def pretrain(self, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
         """A source model trained on the user's labelled rows, for ``tlplat pretrain``; offered where ``pretrains``.

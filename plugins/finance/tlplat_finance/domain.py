@@ -25,7 +25,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import ModelError, did_you_mean
+from tlplat.errors import ModelError
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
 from tlplat.tabular import columns_of, table_of, table_text
@@ -105,13 +105,7 @@ class FinanceDomain(Domain):
             return sources.us_volatility(options.horizon, context)
         if (Path(name) / "source.json").is_file():
             return load_source(Path(name))
-        raise ModelError(
-            "TL-MODEL-UNKNOWN",
-            f"the finance domain has no source model {name!r}{did_you_mean(name, list(TASK_OF))}",
-            found=name,
-            expected=", ".join(TASK_OF) + ", or a folder that `tlplat pretrain` wrote",
-            fix="choose one with --source (`tlplat sources` lists them)",
-        )
+        raise self.unknown_source(name)
 
     def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
         """Columns of numbers as they are, or encoded as a file of ``tlplat export`` says."""

@@ -23,7 +23,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import ModelError, UsageError, did_you_mean
+from tlplat.errors import ModelError, UsageError
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
 from tlplat.tasks.classification import Classification
@@ -102,14 +102,7 @@ class GenomicsDomain(Domain):
             return load_tiara(context)
         if Path(name).is_dir():
             return _folder_source(Path(name))
-        known = [s.name for s in self.sources()]
-        raise ModelError(
-            "TL-MODEL-UNKNOWN",
-            f"the genomics domain has no source model {name!r}{did_you_mean(name, known)}",
-            found=name,
-            expected=", ".join(known) + ", or a folder made by tlplat",
-            fix="choose one with --source (`tlplat sources` lists them)",
-        )
+        raise self.unknown_source(name)
 
     def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
         """Bases as whole numbers (A, C, G, T = 0..3, all others 4), in windows of the network's length."""

@@ -21,7 +21,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import DataError, ModelError, did_you_mean
+from tlplat.errors import DataError
 from tlplat.model import SourceModel
 from tlplat.tabular import TableInputs, columns_of, encoder_for, table_text
 from tlplat_medicine import demos, sources, userdata
@@ -64,15 +64,7 @@ class MedicineDomain(Domain):
         Raises:
             ModelError TL-MODEL-UNKNOWN: there is none of that name.
         """
-        known = [info.name for info in self.sources()]
-        if name not in known:
-            raise ModelError(
-                "TL-MODEL-UNKNOWN",
-                f"the medicine domain has no source model {name!r}{did_you_mean(name, known)}",
-                found=name,
-                expected=", ".join(known) + ", or a folder made by tlplat pretrain",
-                fix="choose one with --source (`tlplat sources` lists them)",
-            )
+        self.need_source(name)
         fitting = options.task if sources.TASK_SOURCES[options.task] == name else "prognosis"
         return sources.pretrained("diagnosis" if name == sources.NUCLEI else fitting, context)
 

@@ -22,7 +22,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import UsageError, did_you_mean
+from tlplat.errors import UsageError
 from tlplat.model import SourceModel
 from tlplat.tasks.classification import Classification
 from tlplat_nlp import userdata
@@ -32,7 +32,7 @@ from tlplat_nlp.demo import sentiment, topic
 from tlplat_nlp.labels import encode_labels
 from tlplat_nlp.pieces import TokensOfText
 from tlplat_nlp.preprocess import TextPreprocess
-from tlplat_nlp.sources import PLAIN, folder_source, kind_of, labelled_texts, minilm, source_name, unknown, with_head
+from tlplat_nlp.sources import PLAIN, folder_source, kind_of, labelled_texts, minilm, source_name, with_head
 from tlplat_nlp.split import split_rows
 
 DEMO_TEST_ROWS = 600
@@ -110,8 +110,7 @@ class NlpDomain(Domain):
             return minilm(context, options.max_tokens)
         if Path(name).is_dir():
             return folder_source(Path(name), options.max_tokens, context)
-        known = [s.name for s in self.sources()]
-        raise unknown(name, known, did_you_mean(name, known))
+        raise self.unknown_source(name, "a folder with config.json, tokenizer.json and model.safetensors")
 
     def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
         if data.path is None:

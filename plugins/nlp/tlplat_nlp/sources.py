@@ -13,7 +13,6 @@ from torch import Tensor
 from tlplat.assets import fetch_all
 from tlplat.data.examples import Examples, state_digest
 from tlplat.domain import DomainContext
-from tlplat.errors import ModelError
 from tlplat.features import FeatureStore
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
@@ -127,17 +126,6 @@ def folder_source(folder: Path, max_tokens: int, context: DomainContext) -> Sour
         "weights_sha256": state_digest(found.state),
     }
     return _model(folder.name, found, max_tokens, provenance, context)
-
-
-def unknown(name: str, known: list[str], hint: str) -> ModelError:
-    """The error for a name that is neither a source nor a folder."""
-    return ModelError(
-        "TL-MODEL-UNKNOWN",
-        f"the nlp domain has no source model {name!r}{hint}",
-        found=name,
-        expected=", ".join(known) + ", or a folder with config.json, tokenizer.json and model.safetensors",
-        fix="choose one with --source (`tlplat sources` lists them); models are not fetched from a hub",
-    )
 
 
 def _model(

@@ -26,7 +26,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import ModelError, UsageError, did_you_mean
+from tlplat.errors import UsageError
 from tlplat.model import SourceModel
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.retrieval import Retrieval
@@ -122,14 +122,7 @@ class VisionDomain(Domain):
             return load_folder(Path(name))
         if Path(name).is_file():
             return load_checkpoint(Path(name))
-        known = [s.name for s in self.sources()]
-        raise ModelError(
-            "TL-MODEL-UNKNOWN",
-            f"the vision domain has no source model {name!r}{did_you_mean(name, known)}",
-            found=name,
-            expected=", ".join(known) + ", timm:NAME, a folder of transformers or of tlplat, or a weights file",
-            fix="choose one with --source (`tlplat sources` lists them)",
-        )
+        raise self.unknown_source(name, "timm:NAME, a weights file, a folder of transformers or of tlplat")
 
     def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
         """Square images of the network's size and channels, their pixels as ``--pixels`` says."""
