@@ -149,6 +149,12 @@ class Baseline(ABC):
         return 0
 
 
+def title_of(file: Path, labels: Sequence[str]) -> str:
+    """What reports call rows of a user's file: its name, and the first four labels."""
+    rest = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
+    return f"{file.name}: {' / '.join(labels[:4])}{rest}"
+
+
 class Domain(ABC):
     """A field. One instance a run; holds no state."""
 
@@ -294,4 +300,5 @@ __all__ = [
     "NetworkInput",
     "SourceInfo",
     "TargetTask",
+    "title_of",
 ]

@@ -11,7 +11,7 @@ import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
-from tlplat.domain import DataOptions, DomainContext, Intake, NetworkInput, TargetTask
+from tlplat.domain import DataOptions, DomainContext, Intake, NetworkInput, TargetTask, title_of
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
 from tlplat.tabular import TableInputs, encoder_for
@@ -46,7 +46,7 @@ def target(options: Any, data: DataOptions, source: SourceModel, context: Domain
         title = f"credit: {source.name} -> self-employed"
     else:
         card = {"file": data.path.name, **card}
-        title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
+        title = title_of(data.path, task.labels)
     saved = {
         "kind": "credit",
         "columns": source.preprocess["columns"],

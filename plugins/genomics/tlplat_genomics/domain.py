@@ -22,6 +22,7 @@ from tlplat.domain import (
     NetworkInput,
     SourceInfo,
     TargetTask,
+    title_of,
 )
 from tlplat.errors import ModelError, UsageError
 from tlplat.model import SourceModel
@@ -130,7 +131,7 @@ class GenomicsDomain(Domain):
                 f"{card['lengths']['cropped_rows']} of {len(rows.ids)} sequences are longer than the source's window "
                 f"of {settled.length} bases and are cropped to their middle"
             )
-        title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
+        title = title_of(data.path, task.labels)
         saved = {**settled.to_json(), "sequence_column": options.sequence, "max_data_mb": options.max_data_mb}
         return TargetTask(title, task, pool, test, saved, card, "sequence cluster", unlabeled=pool.inputs)
 

@@ -12,7 +12,7 @@ import torch
 from tlplat.data.examples import Examples
 from tlplat.data.opening import Limits
 from tlplat.data.records import Record, Wanted, read_records
-from tlplat.domain import DataOptions, DomainContext, TargetTask
+from tlplat.domain import DataOptions, DomainContext, TargetTask, title_of
 from tlplat.errors import DataError, Finding
 from tlplat.model import SourceModel
 from tlplat_nlp.inputs import TextInputs
@@ -90,7 +90,7 @@ def target(
         "split": split.report,
     }
     saved = {**source.preprocess, "text_column": options.text, "max_data_mb": options.max_data_mb}
-    title = f"{data.path.name}: {' / '.join(task.labels[:4])}"
+    title = title_of(data.path, task.labels)
     return TargetTask(title, task, pool, test, saved, card, "cluster of near-copies", unlabeled=pool.inputs)
 
 

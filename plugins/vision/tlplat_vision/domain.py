@@ -25,6 +25,7 @@ from tlplat.domain import (
     NetworkInput,
     SourceInfo,
     TargetTask,
+    title_of,
 )
 from tlplat.errors import UsageError
 from tlplat.model import SourceModel
@@ -151,7 +152,7 @@ class VisionDomain(Domain):
             "min_size": options.min_size,
             "max_megapixels": options.max_megapixels,
         }
-        title = f"{data.path.name}: {' / '.join(classes.labels[:4])}"
+        title = title_of(data.path, classes.labels)
         card = userdata.data_card(data.path, rows, split)
         return TargetTask(title, task, pool, test, saved, card, "image cluster", unlabeled=pool.inputs)
 
