@@ -108,6 +108,13 @@ class DataTable(Table):
     )
     target: Text | None = Field(default=None, description="the column to predict")
     group: Text | None = Field(default=None, description="the column whose rows must not be split")
+    split: Text | None = Field(
+        default=None, description="the column that says train, val or test; default: the domain splits"
+    )
+    val_data: FilePath | None = Field(
+        default=None, description="validation rows, beside --data and --test-data; default: folds of the labelled rows"
+    )
+    test_data: FilePath | None = Field(default=None, description="test rows; default: the domain holds some out")
     unlabeled: FilePath | None = Field(
         default=None,
         description="a file of unlabelled target rows to adapt to, such as more.fasta; default: the domain's own",

@@ -44,6 +44,11 @@ class DataOptions:
     """``header`` or a CSV of id,label (genomics), or a column's name."""
     target: str | None = None
     group: str | None = None
+    split: str | None = None
+    """A column of ``train``, ``val`` and ``test``; see :mod:`tlplat.data.sides`."""
+    val_data: Path | None = None
+    test_data: Path | None = None
+    """Files of validation and of test rows, ``path`` being the training rows then."""
     unlabeled: Path | None = None
     """Rows without labels, which the core reads through :meth:`Domain.encode`."""
 
@@ -173,6 +178,8 @@ class Domain(ABC):
     """True where :meth:`pretrain` makes a source model of the user's own data."""
     takes_data: ClassVar[bool] = True
     """False where the domain has its demo alone: ``--data`` is then refused."""
+    takes_split: ClassVar[bool] = False
+    """True where ``split``, ``val_data`` and ``test_data`` of :class:`DataOptions` are heeded; else they are refused."""
     least_count: ClassVar[int] = 1
     """Reports show no count of fewer rows than this, and above 1 no value of one row (11 is usual for patients)."""
 

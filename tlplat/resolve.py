@@ -20,7 +20,7 @@ from tlplat.tomlfile import read, value
 if TYPE_CHECKING:
     from tlplat.domain import Domain
 
-PATHS = ("data.path", "out", "source", "data.labels_from", "data.unlabeled")
+PATHS = ("data.path", "out", "source", "data.labels_from", "data.unlabeled", "data.val_data", "data.test_data")
 PLACEHOLDER = "?"
 """Stands for a missing domain while the rest is checked."""
 

@@ -80,6 +80,7 @@ class Examples:
         spans: (n, 2) int64 or None, for rows of time series: the first and the last moment that a row's inputs and
             target are made of, the last one later by an embargo where there is one. Folds are then blocks of time, and
             rows whose spans overlap never sit on both sides.
+        validation: (n,) bool or None: rows that the user set apart to choose by; they are then the one fold.
     """
 
     inputs: Inputs
@@ -88,11 +89,12 @@ class Examples:
     groups: Tensor | None = None
     units: Tensor | None = None
     spans: Tensor | None = None
+    validation: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = len(self.inputs)
         sizes = {"targets": len(self.targets), "ids": len(self.ids)}
-        sizes |= {k: len(v) for k in ("groups", "units", "spans") if (v := getattr(self, k)) is not None}
+        sizes |= {k: len(v) for k in ("groups", "units", "spans", "validation") if (v := getattr(self, k)) is not None}
         wrong = {k: v for k, v in sizes.items() if v != n}
         if wrong:
             raise ValueError(f"Examples of {n} inputs with lengths {wrong}")
@@ -109,6 +111,7 @@ class Examples:
             groups=None if self.groups is None else self.groups[index],
             units=None if self.units is None else self.units[index],
             spans=None if self.spans is None else self.spans[index],
+            validation=None if self.validation is None else self.validation[index],
         )
 
 

@@ -44,7 +44,7 @@ def check_quality(
 def problems(labelled: Examples, test: Examples, task: Task, may_repeat: bool = False) -> list[TlplatError]:
     """Everything for which a run is refused.
 
-    TL-DATA-EMPTY: no row on one side. TL-LEAK-GROUP: one group on both sides. TL-LEAK-TIME: labelled rows that share
+    TL-DATA-EMPTY: no row on one side. TL-LEAK-GROUP: one group on both sides, or in training and validation. TL-LEAK-TIME: labelled rows that share
     moments with test rows. TL-LEAK-DUP: equal inputs among the labelled rows and the test rows. And what ``task.check``
     raises for bad targets.
     """
@@ -52,6 +52,7 @@ def problems(labelled: Examples, test: Examples, task: Task, may_repeat: bool = 
     for name, part in (("labelled", labelled), ("test", test)):
         checks += [partial(_check_rows, name, part), partial(task.check, part.targets, part.ids)]
     checks += [partial(check, labelled, test) for check in (_check_groups, _check_spans)]
+    checks.append(partial(_check_validation, labelled))
     if not may_repeat:
         checks.append(partial(_check_copies, labelled, test))
     found: list[TlplatError] = []
@@ -79,6 +80,24 @@ def _check_groups(labelled: Examples, test: Examples) -> None:
             "TL-LEAK-GROUP",
             f"{len(shared)} groups have rows on both sides of the split (count {len(shared)})",
             fix="split by group, so that all rows of one group sit on one side",
+        )
+
+
+def _check_validation(labelled: Examples) -> None:
+    """Rows of one group, which near-copies are too, on both sides of a split into training and validation rows."""
+    if labelled.groups is None or labelled.validation is None:
+        return
+    held = labelled.validation
+    first = {group: i for i, group in reversed(list(enumerate(labelled.groups.tolist()))) if not held[i]}
+    pairs = [(first[g], i) for i, g in enumerate(labelled.groups.tolist()) if held[i] and g in first]
+    if pairs:
+        raise DataError(
+            "TL-LEAK-GROUP",
+            f"{len(pairs)} validation rows are of a group, or near-copies, of training rows (count {len(pairs)})",
+            findings=[
+                Finding("of one group", f"{labelled.ids[a]} and validation row {labelled.ids[b]}") for a, b in pairs
+            ],
+            fix="put all rows of one group, and all copies of a row, on one side of the split",
         )
 
 

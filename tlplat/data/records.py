@@ -87,7 +87,7 @@ def read_records(path: Path, wanted: Wanted) -> Iterator[Row]:
         for record, columns in _of_file(file, wanted):
             if number == 0 and columns is not None and len(files) > 1:
                 first = first or list(columns)
-                _need_same(first, columns, files[0], file)
+                need_same(first, columns, files[0], file)
             number += 1
             yield Row(file, number, record)
         count += number
@@ -106,7 +106,8 @@ def _of_file(path: Path, wanted: Wanted) -> Iterator[tuple[Record, Collection[st
             yield record, columns
 
 
-def _need_same(first: Sequence[str], columns: Collection[str], file: Path, other: Path) -> None:
+def need_same(first: Sequence[str], columns: Collection[str], file: Path, other: Path) -> None:
+    """Raise DataError TL-DATA-COLUMN where ``other`` has not the columns of ``file``, the ``first`` one."""
     for column in first:
         if column not in columns:
             raise _another(

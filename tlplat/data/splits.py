@@ -79,8 +79,23 @@ def _occurrence(values: np.ndarray) -> np.ndarray:
 def folds(labelled: Examples, seed: int, task: Task) -> list[Fold]:
     """Selection's folds: stratified (grouped) k-fold below 200 rows, one 20 % hold-out from there on.
 
-    Rows of time series are parted in time: k blocks, or the last 20 % held out.
+    Rows of time series are parted in time: k blocks, or the last 20 % held out. Validation rows that the user set apart
+    are the one fold.
+
+    Raises:
+        DataError TL-DATA-SPLIT: no validation row, or nothing but such rows, is among the labelled ones.
+        what ``task.check_labelled`` raises: too few training rows of a class.
     """
+    if labelled.validation is not None:
+        train, validation = (torch.nonzero(side).flatten() for side in (~labelled.validation, labelled.validation))
+        if not len(train) or not len(validation):
+            raise DataError(
+                "TL-DATA-SPLIT",
+                f"of {len(labelled)} labelled rows {len(validation)} are for validation",
+                fix="label more rows (--labels all), or leave the choice of validation rows to tlplat",
+            )
+        task.check_labelled(labelled.targets[train])
+        return [Fold(train, validation)]
     if len(labelled) >= HOLDOUT_FROM:
         return partition(labelled, seed, task, round(1 / HOLDOUT_SHARE))[:1]
     return partition(labelled, seed, task, FOLDS)

@@ -30,7 +30,7 @@ def put(rows, at, column, value):
 
 
 def random_split(prices, loans):
-    return prices(300), (*VOLATILITY, "--split", "random")
+    return prices(300), (*VOLATILITY, "--split-by", "random")
 
 
 def no_embargo(prices, loans):
@@ -124,7 +124,7 @@ def test_an_embargo_shorter_than_the_horizon(embargo, prices, write, context):
 def test_a_random_split_of_rows_with_a_time(options, context):
     """Refused before anything is read or trained, with and without data."""
     with pytest.raises(UsageError, match="TL-CONFIG-SPLIT"):
-        FinanceDomain().source("salaried", FinanceOptions(split="random", **options), context)
+        FinanceDomain().source("salaried", FinanceOptions(split_by="random", **options), context)
     assert not context.cache.exists()
 
 
@@ -176,7 +176,7 @@ def test_columns_that_are_not_there(loans, write, context):
     path = write("l.csv", loans(60))
     assert refused({}, DataOptions(path=path, target="outcom"), context).code == "TL-DATA-COLUMN"
     assert refused({}, DataOptions(path=path), context).code == "TL-USAGE"
-    assert refused({"split": "time"}, DataOptions(path=path, target="outcome"), context).code == "TL-USAGE"
+    assert refused({"split_by": "time"}, DataOptions(path=path, target="outcome"), context).code == "TL-USAGE"
     error = refused({"positive": "ruined"}, DataOptions(path=path, target="outcome"), context)
     assert error.code == "TL-DATA-LABEL-MISSING"
     assert refused({}, DataOptions(path=path, target="income"), context).code in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def target(options: Any, data: DataOptions, source: SourceModel, context: Domain
     known = source.task.labels if source.task is not None else GOOD_BAD
     task, targets = sources.credit_task(loans.labels, known, options.positive)
     everything = sources.credit_examples(loans, encoder, targets)
+    if loans.sides is not None:
+        everything = dataclasses.replace(everything, validation=loans.sides.validation)
     parts = _split(options, loans, everything, context.data_seed)
     pool, test = (everything.select(torch.from_numpy(rows)) for rows in (parts.pool, parts.test))
     card: dict[str, Any] = {
@@ -132,6 +135,7 @@ def _read(options: Any, data: DataOptions, context: DomainContext, kinds: Mappin
         late=options.future,
         kinds={**kinds, **dict.fromkeys(options.categorical, "categorical")},
         context=context,
+        data=data,
     )
 
 
@@ -139,10 +143,13 @@ def _split(options: Any, loans: Loans, everything: Examples, data_seed: int) -> 
     """By time where rows have one, and then without pool rows of a group that has test rows; else by group."""
     assert everything.groups is not None
     groups = everything.groups.numpy()
-    if options.split == "time" and loans.days is None:
+    if options.split_by == "time" and loans.days is None:
         raise UsageError(
-            "TL-USAGE", "a split by time needs the column of dates", where="options.split", fix="add --time COLUMN"
+            "TL-USAGE", "a split by time needs the column of dates", where="options.split_by", fix="add --time COLUMN"
         )
+    if loans.sides is not None:
+        test = loans.sides.test
+        return split.Split(np.flatnonzero(~test), np.flatnonzero(test), {"by": loans.sides.by})
     if loans.days is None:
         return split.by_group(everything.targets, groups, options.test_share, data_seed)
     found = split.by_time(loans.days, options.test_share, options.embargo or 0)

@@ -25,7 +25,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import ModelError
+from tlplat.errors import ModelError, UsageError
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
 from tlplat.tabular import columns_of, table_of, table_text
@@ -36,6 +36,7 @@ from tlplat_finance.baselines import Boosting, Garch, Har, LogisticScore, Random
 from tlplat_finance.volatility import MOMENT, NEXT, SERIES, features_text
 
 SALARIED, US_STOCKS = "salaried", "us-stocks"
+NO_DATA = DataOptions()
 TASK_OF = {SALARIED: "credit", US_STOCKS: "volatility"}
 
 
@@ -48,7 +49,7 @@ class FinanceOptions(DomainOptions):
     time: str | None = Field(None, description="column of dates in your data; rows are then split by time")
     date_format: str | None = Field(None, description="of the dates, such as %d/%m/%Y; default: YYYY-MM-DD")
     future: Literal["error", "warn"] = Field("error", description="what to do with rows dated after today")
-    split: Literal["auto", "time", "random"] = Field(
+    split_by: Literal["auto", "time", "random"] = Field(
         "auto", description="how test rows are chosen: by time where rows have one, else at random by group"
     )
     test_share: float = Field(0.5, gt=0.05, lt=0.95, description="of the rows or days that are test rows")
@@ -71,6 +72,7 @@ class FinanceDomain(Domain):
     Options: ClassVar[type[DomainOptions]] = FinanceOptions
     default_labels: ClassVar[int | None] = 40
     pretrains: ClassVar[bool] = True
+    takes_split: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {
         "strategies": ("linear_probe", "pulled_probe", "prototype", "full_ft", "lp_ft", "l2sp", "adapter")
     }
@@ -114,7 +116,7 @@ class FinanceDomain(Domain):
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data and split, before a source is loaded or pretrained."""
-        _need_sound(options)
+        _need_sound(options, data)
         if data.path is not None:
             (credit if options.task == "credit" else market).check(options, data, context)
 
@@ -175,10 +177,14 @@ class FinanceDomain(Domain):
         return assets.ALL
 
 
-def _need_sound(options: FinanceOptions) -> None:
+def _need_sound(options: FinanceOptions, data: DataOptions = NO_DATA) -> None:
     """UsageError TL-CONFIG-SPLIT or DataError TL-LEAK-TIME for options that would leak, data or not."""
     series = options.task == "volatility"
-    split.refuse_random(options.split, series or options.time is not None)
+    split.refuse_random(options.split_by, series or options.time is not None)
+    if series and (data.split is not None or data.test_data is not None):
+        raise UsageError(
+            "TL-USAGE", "prices are split by time", fix="leave out --split, --test-data and --val-data, or the task"
+        )
     if series and options.embargo is not None:
         split.need_embargo(options.embargo, options.horizon)
 

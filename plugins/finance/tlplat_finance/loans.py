@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tlplat.assets import fetch
-from tlplat.domain import DomainContext
+from tlplat.data.sides import Sides, files_given, given_sides
+from tlplat.domain import DataOptions, DomainContext
 from tlplat.errors import DataError, Finding
 from tlplat_finance.assets import CREDIT
 from tlplat_finance.table import At, columns_of, days, need, read_texts
@@ -28,6 +29,7 @@ class Loans:
     Attributes:
         table: features, as :mod:`tlplat.data.columns` takes them. labels: what came of each row, None where unknown.
         ids: names of the rows. groups: given ones, or None. days: since 1970, (n,) int64, or None.
+        sides: the split that the user made, or None; rows that are selected have none.
     """
 
     table: dict[str, np.ndarray]
@@ -35,6 +37,7 @@ class Loans:
     ids: list[str]
     groups: list[str] | None = None
     days: np.ndarray | None = None
+    sides: Sides | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,20 +75,25 @@ def read_loans(
     only: Collection[str] | None = None,
     context: DomainContext | None = None,
     today: date | None = None,
+    data: DataOptions | None = None,
 ) -> Loans:
     """The rows of a file of the user's. ``target`` None reads rows without labels.
 
     Args:
         time, group: columns of dates and of groups; they and ``id`` are no features. form: of the dates.
         late: ``warn`` lets rows dated after ``today`` pass with a warning.
+        data: says how the user split the rows, and names the files of other sides.
         kinds: of columns, where they must not be guessed. only: features that are wanted; the others are not looked at.
 
     Raises:
         DataError: what :func:`read_texts`, :func:`columns_of` and :func:`days` raise; TL-DATA-LABEL-MISSING,
             TL-DATA-LABEL-TYPE, TL-DATA-FUTURE; TL-DATA-COLUMN: no such column, an id twice, no group in a row.
     """
-    texts, at = read_texts(path, context.warn) if context is not None else read_texts(path)
-    apart = {name for name in (target, time, group, ID) if name is not None}
+    told = context.warn if context is not None else lambda sentence: None
+    files = [path] if data is None else files_given(data)
+    texts, at = read_texts(path, told, files[1:])
+    split = None if data is None else data.split
+    apart = {name for name in (target, time, group, split, ID) if name is not None}
     ids = _ids(texts[ID], at) if ID in texts else [at.row(i) for i in range(len(next(iter(texts.values()))))]
     labels = [None] * len(ids) if target is None else _labels(need(texts, target, at, "--target"), target, at)
     when = None
@@ -103,7 +111,11 @@ def read_loans(
             found=", ".join(texts),
             fix="give a table with columns beside target, time, group and id",
         )
-    return Loans(columns_of(features, kinds or {}, at), labels, ids, groups, when)
+    sides = None
+    if data is not None:
+        names = [] if split is None else need(texts, split, at, "--split")
+        sides = given_sides(data, at.sizes, names, at.row)
+    return Loans(columns_of(features, kinds or {}, at), labels, ids, groups, when, sides)
 
 
 def told_of_late(rows: Sequence[int], column: str, at: At, late: str, context: DomainContext | None) -> None:

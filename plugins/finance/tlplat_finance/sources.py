@@ -108,7 +108,9 @@ def credit_source(
     """A network trained on loans; a fifth, the latest or whole groups, chooses its step. Statistics are of the rest."""
     everything = TableEncoder.fit(loans.table)
     groups = split.grouped(TableInputs.of(everything, loans.table), loans.groups)
-    if loans.days is None:
+    if loans.sides is not None:
+        parts = split.Split(np.flatnonzero(~loans.sides.test), np.flatnonzero(loans.sides.test), {"by": loans.sides.by})
+    elif loans.days is None:
         parts = split.by_group(targets, groups, VALIDATION, 0)
     else:
         parts = split.by_time(loans.days, VALIDATION, embargo)

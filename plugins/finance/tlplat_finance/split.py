@@ -37,10 +37,10 @@ def refuse_random(split: str, series: bool) -> None:
         raise UsageError(
             "TL-CONFIG-SPLIT",
             "a random split of rows with a time would test a model on days that it was trained around",
-            where="options.split",
+            where="options.split_by",
             found="random",
             expected="a chronological split: labelled rows first in time, test rows after them",
-            fix="leave out --split, so that rows are split by time",
+            fix="leave out --split-by, so that rows are split by time",
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlplat.data.records import need_same
 from tlplat.data.sheets import read_sheet
 from tlplat.errors import DataError, Finding, did_you_mean
 
@@ -26,22 +27,34 @@ ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
 @dataclass(frozen=True)
 class At:
-    """Where values stand: the path that the user named, and what its rows are called (``row 7``), by number from 0."""
+    """Where values stand: the path that the user named, and what its rows are called (``row 7``), by number from 0.
+
+    ``sizes``: rows of each path.
+    """
 
     path: Path
     row: Callable[[int], str]
+    sizes: tuple[int, ...]
 
 
 def read_texts(
-    path: Path, warn: Callable[[str], None] = lambda sentence: None
+    path: Path, warn: Callable[[str], None] = lambda sentence: None, more: Sequence[Path] = ()
 ) -> tuple[dict[str, list[str | None]], At]:
     """The columns of a table (:func:`tlplat.data.sheets.read_sheet`), in the file's order, and where rows stand.
 
+    ``more``: paths of further rows, of the same columns.
+
     Raises:
-        DataError: what that raises.
+        DataError: what that raises; TL-DATA-COLUMN: paths with different columns.
     """
     sheet = read_sheet(path, MISSING, warn)
-    return {name: [v or None for v in values] for name, values in sheet.columns.items()}, At(path, sheet.row)
+    sizes = [len(sheet)]
+    for other in (read_sheet(next_path, MISSING, warn) for next_path in more):
+        need_same(list(sheet.columns), list(other.columns), path, other.path)
+        sheet = sheet.stacked(other)
+        sizes.append(len(other))
+    columns = {name: [v or None for v in values] for name, values in sheet.columns.items()}
+    return columns, At(path, sheet.row, tuple(sizes))
 
 
 def need(columns: Texts, name: str, at: At, flag: str) -> Sequence[str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 
 import numpy as np
 import pytest
@@ -107,17 +107,25 @@ def test_homolog_between_given_files(source, context, write, dna):
     copy = "".join("ACGT"[("ACGT".index(c) + 1) % 4] if i % 20 == 3 else c for i, c in enumerate(base))
     train = "".join(f">t{i} {'ab'[i % 2]}\n{base if i == 0 else dna(100)}\n" for i in range(10))
     test = "".join(f">u{i} {'ab'[i % 2]}\n{copy if i == 0 else dna(100)}\n" for i in range(10))
-    options = GenomicsOptions(test_data=write("test.fa", test))
+    data = DataOptions(write("train.fa", train), labels_from="header", test_data=write("test.fa", test))
     with pytest.raises(DataError) as caught:
-        DOMAIN.check(options, DataOptions(path=write("train.fa", train), labels_from="header"), context)
+        DOMAIN.check(GenomicsOptions(), data, context)
     assert caught.value.code == "TL-LEAK-HOMOLOG"
     assert "95.0% identity" in str(caught.value)
-    clean = GenomicsOptions(test_data=write("test.fa", test.replace(copy, dna(100))))
-    found = DOMAIN.target(
-        clean, DataOptions(path=Path(train_path := write("train.fa", train)), labels_from="header"), source, context
-    )
+    data = dataclasses.replace(data, test_data=write("test.fa", test.replace(copy, dna(100))))
+    found = DOMAIN.target(GenomicsOptions(), data, source, context)
     assert found.test.ids == [f"u{i}" for i in range(10)]
-    assert train_path.exists()
+
+
+def test_a_split_in_titles_and_in_a_column(source, context, write, dna):
+    sides = ["train"] * 8 + ["val"] * 4 + ["test"] * 6
+    titles = "".join(f">s{i} label={'ab'[i % 2]} fold={side}\n{dna(100)}\n" for i, side in enumerate(sides))
+    lines = "".join(f"s{i},{dna(100)},{'ab'[i % 2]},{side}\n" for i, side in enumerate(sides))
+    for path in (write("a.fa", titles), write("a.csv", "id,sequence,label,fold\n" + lines)):
+        labels = "header" if path.suffix == ".fa" else None
+        found = DOMAIN.target(GenomicsOptions(), DataOptions(path, labels, split="fold"), source, context)
+        assert found.test.ids == [f"s{i}" for i in range(12, 18)]
+        assert found.pool.validation.tolist() == [False] * 8 + [True] * 4
 
 
 def test_near_copies_never_part(source, context, write, dna):
@@ -190,8 +198,6 @@ def test_options_are_strict(context):
         GenomicsOptions(target_organism="yeast")
     with pytest.raises(ValidationError):
         GenomicsOptions(organism="s-aureus")
-    with pytest.raises(UsageError):
-        DOMAIN.check(GenomicsOptions(test_data=Path("x.fa")), DataOptions(), context)
 
 
 def test_sources_by_name_and_folder(source, context, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
+from tlplat.data.sides import Sides, files_given, given_sides
 from tlplat.domain import (
     Backbone,
     Baseline,
@@ -58,7 +60,6 @@ class GenomicsOptions(DomainOptions):
         "cnn-norm has batch norm",
     )
     sequence: str = Field("sequence", description="column of sequences, where the data are a CSV")
-    test_data: Path | None = Field(None, description="file of test rows; without it, half of the clusters are held out")
     classes: int | None = Field(None, ge=2, description="number of classes, where labels are 0 to classes - 1")
     alphabet: Literal["dna"] = Field("dna", description="letters of the sequences")
     max_data_mb: int = Field(1024, ge=1, description="largest text, after decompression, that is read")
@@ -72,6 +73,7 @@ class GenomicsDomain(Domain):
     Options: ClassVar[type[DomainOptions]] = GenomicsOptions
     default_labels: ClassVar[int | None] = 64
     pretrains: ClassVar[bool] = True
+    takes_split: ClassVar[bool] = True
     tasks: ClassVar[Mapping[str, str]] = {
         "start-site": "annotated ATG start codons against other ATGs, windows of 100 bases (default)",
         "coding": "coding against intergenic, windows of 200 bases of unknown frame and strand",
@@ -119,12 +121,12 @@ class GenomicsDomain(Domain):
         preprocess = Preprocess.from_json(source.preprocess)
         if data.path is None:
             return self._demo(options, preprocess, source, context)
-        rows, pool_size = _user_rows(options, data)
+        rows, sides = _user_rows(options, data)
         known = source.task.labels if source.task else ()
         task, targets = encode_labels([str(label) for label in rows.labels], rows.ids, known, options.classes)
         settled = _settled(preprocess, max(map(len, rows.tokens)))
-        split = userdata.split_rows(rows, pool_size, targets, settled, context.data_seed)
-        pool, test = userdata.as_examples(rows, targets, split, settled)
+        split = userdata.split_rows(rows, sides, targets, settled, context.data_seed)
+        pool, test = userdata.as_examples(rows, targets, split, settled, sides)
         card = userdata.data_card(data.path, rows, split, settled)
         if card["lengths"]["cropped_rows"]:
             context.warn(
@@ -138,13 +140,11 @@ class GenomicsDomain(Domain):
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data, labels and split, before a source is loaded or pretrained."""
         if data.path is None:
-            if options.test_data is not None:
-                raise UsageError("TL-USAGE", "--test-data needs --data", fix="add --data FILE with the training rows")
             return
-        rows, pool_size = _user_rows(options, data)
+        rows, sides = _user_rows(options, data)
         _, targets = encode_labels([str(label) for label in rows.labels], rows.ids, (), options.classes)
         whole = Preprocess(max(map(len, rows.tokens)))
-        userdata.split_rows(rows, pool_size, targets, whole, context.data_seed)
+        userdata.split_rows(rows, sides, targets, whole, context.data_seed)
 
     def _demo(self, options: Any, preprocess: Preprocess, source: SourceModel, context: DomainContext) -> TargetTask:
         make, labels, length = WINDOWS[options.task]
@@ -174,9 +174,9 @@ class GenomicsDomain(Domain):
         """A network trained on the user's sequences; without data, the one of E. coli's windows."""
         if data.path is None:
             return pretrained_on_e_coli(options.task, options.backbone, context)
-        rows, pool_size = _user_rows(options, data)
+        rows, sides = _user_rows(options, data)
         task, targets = encode_labels([str(label) for label in rows.labels], rows.ids, (), options.classes)
-        return pretrained_on_rows(data.path, rows, pool_size, targets, task, options.backbone, context)
+        return pretrained_on_rows(data.path, rows, sides, targets, task, options.backbone, context)
 
     def source_rows(
         self, source: SourceModel, options: Any, target: TargetTask, context: DomainContext
@@ -219,15 +219,12 @@ def _limits(megabytes: int) -> Limits:
     return Limits(bytes=megabytes * 1_000_000)
 
 
-def _user_rows(options: GenomicsOptions, data: DataOptions) -> tuple[userdata.Rows, int]:
-    """All rows, pool first, and how many of them are the pool's: all where no file of test rows is given."""
-    assert data.path is not None
+def _user_rows(options: GenomicsOptions, data: DataOptions) -> tuple[userdata.Rows, Sides | None]:
+    """The rows of all files, and the split that the user made, where there is one."""
     limits = _limits(options.max_data_mb)
-    pool = userdata.labelled_rows(data.path, data, options.sequence, limits)
-    if options.test_data is None:
-        return pool, len(pool.ids)
-    held = userdata.labelled_rows(options.test_data, data, options.sequence, limits)
-    return userdata.joined(pool, held), len(pool.ids)
+    parts = [userdata.labelled_rows(path, data, options.sequence, limits) for path in files_given(data)]
+    rows = reduce(userdata.joined, parts)
+    return rows, given_sides(data, [len(part.ids) for part in parts], rows.splits, lambda i: rows.ids[i])
 
 
 def _settled(preprocess: Preprocess, longest: int) -> Preprocess:

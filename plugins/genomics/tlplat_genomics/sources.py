@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples, TensorInputs
+from tlplat.data.sides import Sides
 from tlplat.domain import DomainContext
 from tlplat.model import SourceModel
 from tlplat.plan import Ref
@@ -109,7 +110,7 @@ def pretrained_on_e_coli(task: str, backbone: str, context: DomainContext) -> So
 def pretrained_on_rows(
     path: Path,
     rows: userdata.Rows,
-    pool_size: int,
+    sides: Sides | None,
     targets: torch.Tensor,
     task: Classification,
     backbone: str,
@@ -117,7 +118,7 @@ def pretrained_on_rows(
 ) -> SourceModel:
     """Train a backbone on the user's sequences; a tenth of them, by clusters of near-copies, validates."""
     preprocess = Preprocess(max(map(len, rows.tokens)))
-    split = userdata.split_rows(rows, pool_size, targets, preprocess, WINDOW_SEED, VALIDATION_SHARE)
+    split = userdata.split_rows(rows, sides, targets, preprocess, WINDOW_SEED, VALIDATION_SHARE)
     train, validation = userdata.as_examples(rows, targets, split, preprocess)
     recipe = RECIPES["coding" if backbone == "codon" else "start-site", "cnn" if backbone == "auto" else backbone]
     batch = min(recipe.batch_size, len(train))

@@ -75,8 +75,10 @@ def split_sequences(sequences: Sequence[Tokens], given: Ints, strata: Ints, shar
     return Split(test, groups, {**report, "groups": int(groups.max(initial=-1) + 1)})
 
 
-def check_split(sequences: Sequence[Tokens], test: NDArray[np.bool_], ids: Sequence[str]) -> Split:
-    """A split that the user made, refused where a near-copy crosses it.
+def check_split(
+    sequences: Sequence[Tokens], test: NDArray[np.bool_], ids: Sequence[str], by: str = "the files given"
+) -> Split:
+    """A split that the user made (``by`` says how), refused where a near-copy crosses it.
 
     Raises:
         DataError TL-LEAK-DUP: equal sequences on both sides. TL-LEAK-HOMOLOG: near-copies on both sides.
@@ -87,7 +89,7 @@ def check_split(sequences: Sequence[Tokens], test: NDArray[np.bool_], ids: Seque
     leaks = copies.crossing(test)
     if len(leaks.first):
         raise _leak(leaks, test, groups, ids)
-    return Split(test, groups, {"by": "the files given", "groups": int(groups.max() + 1), **leak_report(pairs, test)})
+    return Split(test, groups, {"by": by, "groups": int(groups.max() + 1), **leak_report(pairs, test)})
 
 
 def leak_report(pairs: Pairs, test: NDArray[np.bool_]) -> dict[str, Any]:

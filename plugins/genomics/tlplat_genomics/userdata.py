@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples
+from tlplat.data.sides import Sides
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
 from tlplat_genomics.alphabet import check_dna
@@ -34,6 +35,7 @@ class Rows:
     tokens: list[Tokens]
     labels: list[str | None]
     groups: list[str | None]
+    splits: list[str | None] = field(default_factory=list)
 
 
 def read_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
@@ -48,11 +50,13 @@ def read_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> R
             tokens=[r.tokens() for r in records],
             labels=[header_value(r, key) if key else None for r in records],
             groups=[header_value(r, data.group) if data.group else None for r in records],
+            splits=[header_value(r, data.split) if data.split else None for r in records],
         )
     separate = _labels_file(data)
     if separate is None:
         return rows
-    return Rows(rows.ids, rows.tokens, lookup(table_labels(separate, data.target, limits), rows.ids), rows.groups)
+    found = lookup(table_labels(separate, data.target, limits), rows.ids)
+    return Rows(rows.ids, rows.tokens, found, rows.groups, rows.splits)
 
 
 def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
@@ -73,30 +77,34 @@ def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) 
     return rows
 
 
-def joined(pool: Rows, held: Rows | None) -> Rows:
-    """Pool rows, then test rows."""
-    if held is None:
-        return pool
-    return Rows(pool.ids + held.ids, pool.tokens + held.tokens, pool.labels + held.labels, pool.groups + held.groups)
+def joined(first: Rows, second: Rows) -> Rows:
+    """One after the other."""
+    return Rows(
+        first.ids + second.ids,
+        first.tokens + second.tokens,
+        first.labels + second.labels,
+        first.groups + second.groups,
+        first.splits + second.splits,
+    )
 
 
 def split_rows(
     rows: Rows,
-    pool_size: int,
+    sides: Sides | None,
     targets: torch.Tensor,
     preprocess: Preprocess,
     data_seed: int,
     share: float = TEST_SHARE,
 ) -> Split:
-    """The split: after ``pool_size`` rows where test rows came in a file of their own, else made here by clusters.
+    """The user's split where there is one (``sides``), else one made here by clusters.
 
     ``share``: of the rows that are held out.
 
     Raises:
         DataError TL-LEAK-DUP, TL-LEAK-HOMOLOG: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters.
     """
-    if pool_size < len(rows.ids):
-        return check_split(rows.tokens, np.arange(len(rows.ids)) >= pool_size, rows.ids)
+    if sides is not None:
+        return check_split(rows.tokens, sides.test, rows.ids, sides.by)
     split = split_sequences(rows.tokens, _groups(rows, preprocess), targets.numpy(), share, data_seed)
     for label in np.unique(targets.numpy()).tolist():
         inside = split.test[targets.numpy() == label]
@@ -111,10 +119,13 @@ def split_rows(
     return split
 
 
-def as_examples(rows: Rows, targets: torch.Tensor, split: Split, preprocess: Preprocess) -> tuple[Examples, Examples]:
+def as_examples(
+    rows: Rows, targets: torch.Tensor, split: Split, preprocess: Preprocess, sides: Sides | None = None
+) -> tuple[Examples, Examples]:
     """Pool and test rows."""
     groups = torch.from_numpy(split.groups)
-    everything = Examples(preprocess.encode(rows.tokens), targets, rows.ids, groups, groups)
+    validation = None if sides is None else sides.validation
+    everything = Examples(preprocess.encode(rows.tokens), targets, rows.ids, groups, groups, validation=validation)
     pool, test = (torch.from_numpy(np.flatnonzero(side)) for side in (~split.test, split.test))
     return everything.select(pool), everything.select(test)
 
@@ -136,7 +147,7 @@ def _table_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) ->
     seen: set[str] = set()
     for line, row in read_table(path, limits):
         need_column(row, sequence, path)
-        for wanted in (column if _labels_file(data) is None else None, data.group):
+        for wanted in (column if _labels_file(data) is None else None, data.group, data.split):
             if wanted is not None:
                 need_column(row, wanted, path)
         name = row.get("id") or f"line {line}"
@@ -150,6 +161,7 @@ def _table_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) ->
         rows.tokens.append(tokenize(letters))
         rows.labels.append(row.get(column or "label") or None)
         rows.groups.append(row[data.group] if data.group else None)
+        rows.splits.append(row[data.split] if data.split else None)
     return rows
 
 

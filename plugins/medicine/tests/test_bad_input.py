@@ -42,7 +42,7 @@ def test_patient_leak(refused, table, people):
     leaked = [*test, {**train[17], "sysBP": "121.3"}]
     files = str(table(train, "train.csv")), str(table(leaked, "test.csv"))
     said = refused(
-        *("TL-LEAK-GROUP", ("patients", "count 1", "row 18 and row 31 of the test file")),
+        *("TL-LEAK-GROUP", ("patients", "count 1", "train.csv, row 18 and test.csv, row 31")),
         *("--data", files[0], "--test-data", files[1], "--group", "patient"),
     )
     assert train[17]["patient"] not in said

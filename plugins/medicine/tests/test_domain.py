@@ -112,7 +112,7 @@ def test_a_source_of_other_columns_and_options_without_data_are_refused(context)
     domain = MedicineDomain()
     with pytest.raises(UsageError, match="knows columns that the demo"):
         domain.target(MedicineOptions(task="diagnosis"), DataOptions(), untrained("prognosis"), context)
-    for given in ({"time": "x"}, {"drop": ("x",)}, {"test_data": "x.csv"}):
+    for given in ({"time": "x"}, {"drop": ("x",)}):
         with pytest.raises(UsageError, match="needs --data"):
             domain.target(MedicineOptions(**given), DataOptions(), untrained("prognosis"), context)
 

@@ -64,11 +64,12 @@ def test_a_class_that_one_site_holds_alone_cannot_be_split():
 
 def test_a_given_split_is_checked():
     strata = np.array([0, 1, 0, 1, 0, 1])
-    split = check_given(np.array([0, 1, 2, 3, 4, 5]), 4, strata)
+    last, places = np.arange(6) >= 4, [f"row {i + 1}" for i in range(6)]
+    split = check_given(np.array([0, 1, 2, 3, 4, 5]), last, strata, places)
     assert split.test.tolist() == [False] * 4 + [True] * 2
-    with pytest.raises(DataError, match=r"TL-LEAK-GROUP[\s\S]*count 1[\s\S]*row 2 and row 1 of the test file"):
-        check_given(np.array([0, 1, 2, 3, 1, 5]), 4, strata)
+    with pytest.raises(DataError, match=r"TL-LEAK-GROUP[\s\S]*count 1[\s\S]*row 2 and row 5"):
+        check_given(np.array([0, 1, 2, 3, 1, 5]), last, strata, places)
     with pytest.raises(DataError, match="TL-DATA-CLASS-SMALL"):
-        check_given(np.arange(6), 4, np.array([0, 1, 0, 1, 0, 0]))
+        check_given(np.arange(6), last, np.array([0, 1, 0, 1, 0, 0]), places)
     with pytest.raises(DataError, match="TL-DATA-CLASS-SMALL"):
         split_patients(np.arange(10), np.array([1, 1, *[0] * 8]), 0)

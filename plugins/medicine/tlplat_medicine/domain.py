@@ -47,6 +47,7 @@ class MedicineDomain(Domain):
     keeps_rows: ClassVar[bool] = False
     least_count: ClassVar[int] = FEWEST
     pretrains: ClassVar[bool] = True
+    takes_split: ClassVar[bool] = True
 
     @classmethod
     def labels_by_default(cls, options: Mapping[str, Any]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -36,6 +35,3 @@ class MedicineOptions(DomainOptions):
     )
     lower_is_better: bool = Field(False, description="less of the outcome is better (treatment with --target)")
     randomised: bool = Field(False, description="the treatment was drawn by lot, whoever the patient is")
-    test_data: Path | None = Field(
-        None, description="file of test patients; without it, 30 % of the patients or whole sites are held out"
-    )

@@ -113,27 +113,31 @@ def split_sites(sites: np.ndarray, patients: np.ndarray, strata: np.ndarray, dat
     return Split(test, patients, together if whole else patients, report)
 
 
-def check_given(patients: np.ndarray, pool_size: int, strata: np.ndarray) -> Split:
-    """The split that a file of test patients makes: rows from ``pool_size`` on.
+def check_given(
+    patients: np.ndarray, test: np.ndarray, strata: np.ndarray, places: Sequence[str], by: str = "the files given"
+) -> Split:
+    """A split that the user made: ``test`` (n,) bool.
+
+    Args:
+        places: where a user finds each row. by: who said so.
 
     Raises:
         DataError TL-LEAK-GROUP: patients on both sides. TL-DATA-CLASS-SMALL: a class, event or arm on one side only.
     """
-    test = np.arange(len(patients)) >= pool_size
     both = np.intersect1d(patients[test], patients[~test])
     if len(both):
         rows = [int(np.flatnonzero((patients == p) & side)[0]) for p in both[:3].tolist() for side in (~test, test)]
-        places = [f"row {r + 1}" if r < pool_size else f"row {r + 1 - pool_size} of the test file" for r in rows]
+        found = [places[r] for r in rows]
         raise DataError(
             "TL-LEAK-GROUP",
             f"patients with rows on both sides of the split: count {len(both)}",
-            where="; ".join(f"{a} and {b}" for a, b in zip(places[::2], places[1::2], strict=True)),
-            fix="put all rows of a patient into one of the two files",
+            where="; ".join(f"{a} and {b}" for a, b in zip(found[::2], found[1::2], strict=True)),
+            fix="put all rows of a patient on one side of the split",
         )
     for kind in np.unique(strata).tolist():
         if not (strata[test] == kind).any() or (strata[~test] == kind).sum() < 2:
-            raise _small("one class, event or arm is in one of the two files only")
-    return Split(test, patients, patients, {"by": "a file of test patients"})
+            raise _small("one class, event or arm is on one side of the split only")
+    return Split(test, patients, patients, {"by": by})
 
 
 def _small(message: str) -> DataError:

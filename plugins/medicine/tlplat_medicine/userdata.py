@@ -14,6 +14,7 @@ from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
 from tlplat.data.quality import hidden
 from tlplat.data.sheets import Sheet
+from tlplat.data.sides import Sides, files_given, given_sides
 from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
@@ -36,11 +37,12 @@ NOT_RANDOMISED = (
 
 @dataclass(frozen=True)
 class Rows:
-    """A file's patients, test patients of a second file after them.
+    """The patients of all files, one after another.
 
     Attributes:
         path: of the first file. columns: features, typed. left_out: columns that are none, each with the reason.
-        outcome: what is predicted. pool_size: rows before those of the test file; all where there is none.
+        outcome: what is predicted. sides: the split that the user made, or None.
+        ids: places, not names: the number of each row in its file.
         patients, sites: (n,) numbers, or None where no column tells. id_column: what predictions will carry.
     """
 
@@ -48,19 +50,14 @@ class Rows:
     columns: dict[str, np.ndarray]
     left_out: dict[str, str]
     outcome: Outcome
-    pool_size: int
+    sides: Sides | None
+    ids: list[str]
     patients: np.ndarray | None
     sites: np.ndarray | None
     id_column: str
 
     def __len__(self) -> int:
         return len(self.outcome.strata)
-
-    @property
-    def ids(self) -> list[str]:
-        """Places, not names: the number of the row in its file."""
-        own = [f"row {i + 1}" for i in range(self.pool_size)]
-        return own + [f"row {i + 1} of the test file" for i in range(len(self) - self.pool_size)]
 
     def table(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The features of the rows numbered so."""
@@ -74,14 +71,24 @@ def read_rows(options: MedicineOptions, data: DataOptions, warn: Warn, source: S
         source: where given, its columns say which of the file's are numbers, and its classes the order.
     """
     assert data.path is not None
-    sheet = read_sheet(data.path, warn)
-    held = None if options.test_data is None else read_sheet(options.test_data, warn)
+    sheet, *more = [read_sheet(path, warn) for path in files_given(data)]
     outcome = outcome_of(options, data, sheet, _known_names(options, data, sheet, source))
-    pool_size = len(sheet)
-    if held is not None:
-        outcome = _joined(outcome, outcome_of(options, data, held, outcome.names))
-        sheet = sheet.stacked(held)
-    taken = {*outcome.columns, options.id, *options.drop, *_given(data.group), *_given(options.site)}
+    sizes = [len(sheet)]
+    for other in more:
+        outcome = _joined(outcome, outcome_of(options, data, other, outcome.names))
+        sheet = sheet.stacked(other)
+        sizes.append(len(other))
+    names = [] if data.split is None else sheet.column(data.split, "--split")
+    ids = [sheet.row(i) for i in range(len(sheet))]
+    sides = given_sides(data, sizes, names, ids.__getitem__)
+    taken = {
+        *outcome.columns,
+        options.id,
+        *options.drop,
+        *_given(data.group),
+        *_given(data.split),
+        *_given(options.site),
+    }
     for name in (*options.drop, *options.categorical):
         sheet.column(name, "--drop or --categorical")
     texts = {name: values for name, values in sheet.columns.items() if name not in taken}
@@ -101,14 +108,14 @@ def read_rows(options: MedicineOptions, data: DataOptions, warn: Warn, source: S
     check_possible(sheet, columns, limits_of(options.limit))
     check_leaks(columns, outcome, warn)
     patients = None if data.group is None else numbered(_every(sheet, data.group, "--group"))
-    ids = sheet.columns.get(options.id, [])
-    if patients is None and len(set(ids)) < len(ids) and all(ids):
-        patients = numbered(ids)
+    named = sheet.columns.get(options.id, [])
+    if patients is None and len(set(named)) < len(named) and all(named):
+        patients = numbered(named)
         warn(f"values of the column {options.id} repeat: rows of one are taken for one patient's")
     sites = None if options.site is None else numbered(_every(sheet, options.site, "--site"))
     _tell_small_classes(outcome, warn)
     id_column = options.id if options.id in sheet.columns else data.group or options.id
-    return Rows(data.path, columns, left_out, outcome, pool_size, patients, sites, id_column)
+    return Rows(data.path, columns, left_out, outcome, sides, ids, patients, sites, id_column)
 
 
 def split_rows(rows: Rows, data_seed: int, warn: Warn, share: float | None = None) -> Split:
@@ -119,8 +126,8 @@ def split_rows(rows: Rows, data_seed: int, warn: Warn, share: float | None = Non
         patients = np.arange(len(rows)) if copies is None else copies
         if copies is not None:
             warn("rows that equal others in every column are taken for one patient's; --group names the patients")
-    if rows.pool_size < len(rows):
-        return check_given(patients, rows.pool_size, rows.outcome.strata)
+    if rows.sides is not None:
+        return check_given(patients, rows.sides.test, rows.outcome.strata, rows.ids, rows.sides.by)
     if rows.sites is not None and share is None:
         return split_sites(rows.sites, patients, rows.outcome.strata, data_seed)
     given = {} if share is None else {"share": share}
@@ -133,6 +140,7 @@ def as_examples(
     """The rows where ``side`` (n,) is true, encoded, with targets of their own."""
     index = np.flatnonzero(side)
     table, ids = rows.table(index), rows.ids
+    validation = None if rows.sides is None else rows.sides.validation
     covariates = TableEncoder.fit(table).encode(table) if options.task == "treatment" else torch.zeros(len(index), 0)
     return Examples(
         TableInputs.of(encoder, table),
@@ -140,6 +148,7 @@ def as_examples(
         [ids[i] for i in index.tolist()],
         torch.from_numpy(split.groups[index]),
         torch.from_numpy(split.patients[index]),
+        validation=validation if validation is None else validation[torch.from_numpy(index)],
     )
 
 
@@ -225,7 +234,7 @@ def warn_of_lots(options: MedicineOptions, warn: Warn) -> None:
 
 def need_data(options: MedicineOptions) -> None:
     """UsageError where an option speaks of data that are not given."""
-    fields = ("time", "event", "arm", "control", "positive", "site", "test_data", "horizon")
+    fields = ("time", "event", "arm", "control", "positive", "site", "horizon")
     named = [name for name in fields if getattr(options, name) is not None]
     if named or options.drop or options.categorical or options.limit:
         flag = f"--{named[0].replace('_', '-')}" if named else "--drop, --categorical and --limit"

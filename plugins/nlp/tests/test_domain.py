@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from tlplat_nlp.domain import NlpDomain
 from tlplat_nlp.labels import encode_labels
 
 from tlplat.data.quality import check_quality
+from tlplat.data.splits import folds
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, ModelError, UsageError
 
@@ -25,9 +27,9 @@ def csv_of(rows, header="text,label"):
     return header + "\n" + "".join(f'"{text}",{label}\n' for text, label in rows)
 
 
-def target_of(domain, context, folder, path, **options):
+def target_of(domain, context, folder, path, data=None, **options):
     made = domain.Options(**options)
-    data = DataOptions(path=path)
+    data = dataclasses.replace(data or DataOptions(), path=path)
     domain.check(made, data, context)
     source = domain.source(str(folder), made, context)
     return source, domain.target(made, data, source, context)
@@ -86,14 +88,34 @@ def test_empty_texts_are_refused_or_dropped_and_counted(domain, context, encoder
 def test_test_rows_of_their_own(domain, context, encoder_folder, reviews, write):
     rows = reviews(60)
     train, test = write("a.csv", csv_of(rows[:40])), write("b.csv", csv_of(rows[40:]))
-    _, target = target_of(domain, context, encoder_folder, train, test_data=test)
+    _, target = target_of(domain, context, encoder_folder, train, DataOptions(test_data=test))
     assert (len(target.pool), len(target.test)) == (40, 20)
     leak = write("c.csv", csv_of(rows[38:]))
     with pytest.raises(DataError) as caught:
-        target_of(domain, context, encoder_folder, train, test_data=leak)
+        target_of(domain, context, encoder_folder, train, DataOptions(test_data=leak))
     assert caught.value.code == "TL-LEAK-DUP"
-    with pytest.raises(UsageError, match="needs --data"):
-        domain.check(domain.Options(test_data=test), DataOptions(), context)
+
+
+def test_a_split_of_the_users_by_column_and_by_files(domain, context, encoder_folder, reviews, write):
+    rows = reviews(60)
+    named = [(text, f"{label},{('Train', 'val', 'test')[i // 20]}") for i, (text, label) in enumerate(rows)]
+    path = write("a.csv", csv_of(named, "text,label,fold"))
+    _, target = target_of(domain, context, encoder_folder, path, DataOptions(split="fold"))
+    parts = [write(f"{i}.csv", csv_of(rows[20 * i : 20 * i + 20])) for i in range(3)]
+    given = DataOptions(val_data=parts[1], test_data=parts[2])
+    _, other = target_of(domain, context, encoder_folder, parts[0], given)
+    for found in (target, other):
+        assert found.pool.validation.tolist() == [False] * 20 + [True] * 20
+        assert (len(found.pool), len(found.test)) == (40, 20)
+        (fold,) = folds(found.pool, 0, found.task)
+        assert fold.validation.tolist() == list(range(20, 40))
+    assert target.data_card["split"]["by"] == "the column fold"
+    named[3] = (rows[3][0], f"{rows[3][1]},holdout")
+    with pytest.raises(DataError) as caught:
+        path = write("a.csv", csv_of(named, "text,label,fold"))
+        target_of(domain, context, encoder_folder, path, DataOptions(split="fold"))
+    assert caught.value.code == "TL-DATA-SPLIT"
+    assert "row 4" in caught.value.render()
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from tlplat_nlp.split import split_rows
 
 DEMO_TEST_ROWS = 600
 TEST_SHARE = 0.3
-"""Of the user's rows, where no file of test rows is given."""
+"""Of the user's rows, where no split is given."""
 MOST_LENT = 1024
 """So many texts of the source are lent to strategies that align source and target."""
 ORDER = ("tweets", "amazon", "nyt", "movies")
@@ -53,7 +53,6 @@ class NlpOptions(DomainOptions):
         "movies", description="kind of text that the demo transfers to: film, product, editorial sentences, or tweets"
     )
     text: str = Field("text", description="column of texts in your data")
-    test_data: Path | None = Field(None, description="file of test rows; without it, 30 % of the clusters are held out")
     max_tokens: int = Field(128, ge=8, le=8192, description="tokens of a text that are read; the rest is cut off")
     empty_text: Literal["error", "drop"] = Field("error", description="what to do with rows of empty text")
     max_data_mb: int = Field(1024, ge=1, description="largest file, after decompression, that is read")
@@ -66,6 +65,7 @@ class NlpDomain(Domain):
     summary: ClassVar[str] = "texts: sentiment from tweets to film reviews, or your CSV, JSONL or Parquet"
     Options: ClassVar[type[DomainOptions]] = NlpOptions
     default_labels: ClassVar[int | None] = 64
+    takes_split: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {
         "strategies": ("pulled_probe", "linear_probe", "prototype", "full_ft"),
         "seeds": 2,
@@ -120,8 +120,6 @@ class NlpDomain(Domain):
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data and labels before a source is loaded."""
         if data.path is None:
-            if options.test_data is not None:
-                raise UsageError("TL-USAGE", "--test-data needs --data", fix="add --data FILE with the training rows")
             return
         if options.task == "topic":
             raise UsageError(

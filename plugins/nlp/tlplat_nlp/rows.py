@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts in their order; ``labels`` and ``groups`` hold None where a row has none."""
+    """Texts in their order; ``labels`` and ``groups`` hold None where a row has none, ``splits`` as well or nothing."""
 
     ids: Sequence[str]
     texts: Sequence[str]
     labels: Sequence[str | None]
     groups: Sequence[str | None]
+    splits: Sequence[str | None] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -26,6 +27,7 @@ class Rows:
             [self.texts[i] for i in kept],
             [self.labels[i] for i in kept],
             [self.groups[i] for i in kept],
+            [self.splits[i] for i in kept] if self.splits else (),
         )
 
     def labelled(self) -> list[str]:
@@ -40,4 +42,5 @@ def joined(first: Rows, second: Rows) -> Rows:
         [*first.texts, *second.texts],
         [*first.labels, *second.labels],
         [*first.groups, *second.groups],
+        [*first.splits, *second.splits],
     )

@@ -61,8 +61,8 @@ def split_rows(rows: Rows, inputs: TextInputs, strata: Ints, share: float, seed:
     return Split(test, groups, {"by": about, "clusters": len(first), **_report(pairs, test)})
 
 
-def check_split(rows: Rows, inputs: TextInputs, test: NDArray[np.bool_]) -> Split:
-    """A split that the user made, refused where a near-copy or a group crosses it.
+def check_split(rows: Rows, inputs: TextInputs, test: NDArray[np.bool_], by: str = "the files given") -> Split:
+    """A split that the user made (``by`` says how), refused where a near-copy or a group crosses it.
 
     Raises:
         DataError TL-LEAK-DUP: equal or nearly equal texts on both sides.
@@ -74,7 +74,7 @@ def check_split(rows: Rows, inputs: TextInputs, test: NDArray[np.bool_]) -> Spli
     if crossing.any():
         leaks = Pairs(pairs.first[crossing], pairs.second[crossing], pairs.similarity[crossing])
         raise _leak(leaks, test, rows.ids)
-    return Split(test, groups, {"by": "the files given", "clusters": int(groups.max() + 1), **_report(pairs, test)})
+    return Split(test, groups, {"by": by, "clusters": int(groups.max() + 1), **_report(pairs, test)})
 
 
 def _report(pairs: Pairs, test: NDArray[np.bool_]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from tlplat.data.examples import Examples
 from tlplat.data.opening import Limits
 from tlplat.data.records import Record, Wanted, read_records
+from tlplat.data.sides import Sides, files_given, given_sides
 from tlplat.domain import DataOptions, DomainContext, TargetTask, title_of
 from tlplat.errors import DataError, Finding
 from tlplat.model import SourceModel
@@ -25,13 +27,11 @@ TARGET = "label"
 """The column of labels, where ``--target`` names none."""
 
 
-def read(options: Any, data: DataOptions, context: DomainContext) -> tuple[Rows, int]:
-    """All rows, pool first, and how many of them are the pool's: all where no file of test rows is given."""
-    assert data.path is not None
-    pool = labelled_rows(data.path, options, data, context)
-    if options.test_data is None:
-        return pool, len(pool)
-    return joined(pool, labelled_rows(options.test_data, options, data, context)), len(pool)
+def read(options: Any, data: DataOptions, context: DomainContext) -> tuple[Rows, Sides | None]:
+    """The rows of all files, and the split that the user made, where there is one."""
+    parts = [labelled_rows(path, options, data, context) for path in files_given(data)]
+    rows = reduce(joined, parts)
+    return rows, given_sides(data, [len(part) for part in parts], rows.splits, lambda i: rows.ids[i])
 
 
 def labelled_rows(path: Path, options: Any, data: DataOptions, context: DomainContext) -> Rows:
@@ -42,7 +42,7 @@ def labelled_rows(path: Path, options: Any, data: DataOptions, context: DomainCo
         TL-DATA-LABEL-TYPE, TL-DATA-COLUMN (an id twice), and what :func:`read_records` raises.
     """
     label = data.target or data.labels_from or TARGET
-    rows = _rows(path, options.text, label, data.group, options.max_data_mb, context)
+    rows = _rows(path, options.text, label, data.group, options.max_data_mb, context, data.split)
     empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
     if empty and options.empty_text == "drop":
         context.warn(f"{len(empty)} of {len(rows)} rows of {path.name} have an empty text and are dropped")
@@ -66,7 +66,7 @@ def target(
 ) -> TargetTask:
     """The user's task: rows encoded for the source, split by clusters."""
     assert data.path is not None
-    rows, pool_size = read(options, data, context)
+    rows, sides = read(options, data, context)
     task, targets = encode_labels(rows.labelled(), rows.ids, source.task.labels if source.task else ())
     preprocess = TextPreprocess.from_json(source.preprocess)
     inputs, cut = preprocess.encode(rows.texts)
@@ -74,12 +74,13 @@ def target(
         context.warn(
             f"{cut} of {len(rows)} texts are truncated: they have more than the {preprocess.width} tokens that are read"
         )
-    if pool_size < len(rows):
-        split = check_split(rows, inputs, np.arange(len(rows)) >= pool_size)
+    if sides is not None:
+        split = check_split(rows, inputs, sides.test, sides.by)
     else:
         split = split_rows(rows, inputs, targets.numpy(), test_share, context.data_seed)
     groups = torch.from_numpy(split.groups)
-    everything = Examples(inputs, targets, list(rows.ids), groups, groups)
+    validation = None if sides is None else sides.validation
+    everything = Examples(inputs, targets, list(rows.ids), groups, groups, validation=validation)
     pool, test = (everything.select(torch.from_numpy(np.flatnonzero(side))) for side in (~split.test, split.test))
     card = {
         "file": data.path.name,
@@ -117,15 +118,22 @@ def token_facts(inputs: TextInputs, cut: int) -> dict[str, int]:
 
 
 def _rows(
-    path: Path, text: str, label: str | None, group: str | None, max_data_mb: int, context: DomainContext
+    path: Path,
+    text: str,
+    label: str | None,
+    group: str | None,
+    max_data_mb: int,
+    context: DomainContext,
+    split: str | None = None,
 ) -> Rows:
     ids: list[str] = []
     texts: list[str] = []
     labels: list[str | None] = []
     groups: list[str | None] = []
+    splits: list[str | None] = []
     seen: set[str] = set()
     wanted = Wanted(
-        [text, *(c for c in (label, group) if c is not None)],
+        [text, *(c for c in (label, group, split) if c is not None)],
         ["id"],
         Limits(max_data_mb * 1_000_000),
         "--text for texts, --target for labels, --group for groups",
@@ -147,7 +155,8 @@ def _rows(
         texts.append(_text(record, text, where))
         labels.append(_value(record, label, where) if label else None)
         groups.append(_value(record, group, where) if group else None)
-    return Rows(ids, texts, labels, groups)
+        splits.append(_value(record, split, where) if split else None)
+    return Rows(ids, texts, labels, groups, splits)
 
 
 def _text(record: Record, column: str, where: str) -> str:

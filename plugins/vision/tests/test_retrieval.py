@@ -43,11 +43,11 @@ def test_own_images_are_found_by_their_kind(folder, kept_source, tmp_path):
 
 @pytest.fixture
 def target(context, kept_source):
-    def make(path, **options):
-        domain, chosen = VisionDomain(), VisionOptions.model_validate({"task": "retrieval", **options})
-        domain.check(chosen, DataOptions(path=path), context)
-        source = domain.source(str(kept_source), chosen, context)
-        return domain.target(chosen, DataOptions(path=path), source, context)
+    def make(path, test_data=None):
+        domain, chosen = VisionDomain(), VisionOptions.model_validate({"task": "retrieval"})
+        data = DataOptions(path=path, test_data=test_data)
+        domain.check(chosen, data, context)
+        return domain.target(chosen, data, domain.source(str(kept_source), chosen, context), context)
 
     return make
 

@@ -16,6 +16,7 @@ from tlplat_vision.cnn import SmallCnn
 from tlplat_vision.domain import VisionDomain, VisionOptions
 from tlplat_vision.preprocess import Preprocess
 
+from tlplat.data.quality import problems
 from tlplat.domain import DataOptions, TargetTask
 from tlplat.errors import DataError, TlplatError, UsageError
 from tlplat.model import SourceModel
@@ -100,11 +101,11 @@ def test_copies_stay_together(folder, target):
 
 def test_given_test_images(folder, target, context):
     train, held = folder(6, "train"), folder(6, "held")
-    found = target(train, test_data=held)
+    found = target(train, DataOptions(test_data=held))
     assert (len(found.pool), len(found.test)) == (12, 12)
     Image.open(train / "red" / "000.png").save(held / "red" / "copy.png")
     with pytest.raises(DataError) as caught:
-        target(train, test_data=held)
+        target(train, DataOptions(test_data=held))
     assert caught.value.code == "TL-LEAK-DUP"
     assert "copy.png" in str(caught.value.findings[0].where)
 
@@ -255,9 +256,19 @@ def test_one_image_is_data_for_predict(folder, target, context):
     assert (ids, len(inputs)) == (["000.png"], 1)
 
 
-def test_test_data_needs_data(context):
-    with pytest.raises(UsageError):
-        VisionDomain().check(VisionOptions(test_data=Path("x")), DataOptions(), context)
+def test_a_split_in_a_column_and_a_group_across_it(folder, target, tmp_path):
+    shots = folder(6)
+    files = sorted(shots.rglob("*.png"))
+    sides = ["train", "val", "test"] * 4
+    lines = [f"{p.relative_to(tmp_path)},{p.parent.name},{s}" for p, s in zip(files, sides, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["image,label,fold", *lines]), encoding="utf-8")
+    found = target(tmp_path / "t.csv", DataOptions(split="fold"))
+    assert (len(found.pool), len(found.test), int(found.pool.validation.sum())) == (8, 4, 4)
+    grouped = [f"{line},{'g' if i < 3 else i}" for i, line in enumerate(lines)]
+    (tmp_path / "t.csv").write_text("\n".join(["image,label,fold,who", *grouped]), encoding="utf-8")
+    found = target(tmp_path / "t.csv", DataOptions(split="fold", group="who"))
+    codes = [error.code for error in problems(found.pool, found.test, found.task)]
+    assert codes == ["TL-LEAK-GROUP", "TL-LEAK-GROUP"]
 
 
 def test_labels_in_the_sources_order(folder, context, source):

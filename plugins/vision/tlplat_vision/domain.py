@@ -74,7 +74,6 @@ class VisionOptions(DomainOptions):
         description="numbers that an ONNX source takes: ImageNet's mean and spread, 0 to 1, -1 to 1, or 0 to 255",
     )
     checkpoint: Path | None = Field(None, description="weights file for a source timm:NAME")
-    test_data: Path | None = Field(None, description="test images; without them, half of the clusters are held out")
     min_size: int = Field(1, ge=1, description="fewest pixels of a side of an image")
     max_megapixels: int = Field(80, ge=1, le=1000, description="most pixels of an image, in millions")
 
@@ -85,6 +84,7 @@ class VisionDomain(Domain):
     name: ClassVar[str] = "vision"
     summary: ClassVar[str] = "images: from MNIST and ImageNet to other digits, or to your own folder of images"
     Options: ClassVar[type[DomainOptions]] = VisionOptions
+    takes_split: ClassVar[bool] = True
     default_labels: ClassVar[int | None] = 50
     tasks: ClassVar[Mapping[str, str]] = {
         "classification": "which digit: UCI's handwritten digits of 8 x 8 pixels (default)",
@@ -143,7 +143,7 @@ class VisionDomain(Domain):
         equal = userdata.equal_rows(plain)
         split = userdata.split_rows(rows, pictures, equal, targets, context.data_seed, every=task is classes)
         inputs = ImageInputs(plain.tensor, options.augment)
-        pool, test = userdata.as_examples(inputs, targets, rows.ids, split)
+        pool, test = userdata.as_examples(inputs, targets, rows.ids, split, rows.sides)
         if task is RETRIEVAL:
             pool = userdata.by_kind(pool, test, context)
         saved = {
@@ -159,8 +159,6 @@ class VisionDomain(Domain):
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Decode the user's images, look at labels and split, before a source is loaded or pretrained."""
         if data.path is None:
-            if options.test_data is not None:
-                raise UsageError("TL-USAGE", "--test-data needs --data", fix="add --data FOLDER with training images")
             return
         rows = _user_rows(options, data, context)
         _, targets = encode_labels([str(r.label) for r in rows.records])
@@ -207,7 +205,7 @@ class VisionDomain(Domain):
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         columns = Columns(image=preprocess.get("image_column", "image"))
         limits = Limits(preprocess.get("max_megapixels", 80), preprocess.get("min_size", 1))
-        rows = userdata.read_rows(path, None, columns, context, labelled=False)
+        rows = userdata.read_rows([path], columns, context, labelled=False)
         return rows.ids, userdata.inputs_of(rows, Preprocess.from_json(preprocess), limits, context)
 
     def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
@@ -234,11 +232,11 @@ def _limits(options: VisionOptions) -> Limits:
 def _user_rows(options: VisionOptions, data: DataOptions, context: DomainContext) -> userdata.Rows:
     assert data.path is not None
     columns = Columns.of(data, options.image, options.image_root)
-    if data.path.is_dir() and (columns.label or columns.group):
+    if data.path.is_dir() and (columns.label or columns.group or columns.split):
         raise UsageError(
             "TL-USAGE",
             "a folder of images takes labels from its sub-folders, and has no columns",
             where=str(data.path),
-            fix="leave out --target, --labels-from and --group, or give a CSV of paths, labels and groups",
+            fix="leave out --target, --labels-from, --group and --split, or give a CSV of paths, labels and groups",
         )
-    return userdata.read_rows(data.path, options.test_data, columns, context)
+    return userdata.given_rows(data, columns, context)

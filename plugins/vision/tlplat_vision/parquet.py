@@ -14,9 +14,9 @@ LARGEST_IMAGE = 512 << 20
 
 
 def read_parquet(
-    path: Path, image: str, label: str | None, group: str | None
-) -> Iterator[tuple[str, str, bytes, str | None, str | None]]:
-    """(id, place, bytes, label, group) of each row, in order; ids come from a column ``id`` where there is one.
+    path: Path, image: str, label: str | None, group: str | None, split: str | None = None
+) -> Iterator[tuple[str, str, bytes, str | None, str | None, str | None]]:
+    """(id, place, bytes, label, group, split) of each row, in order; ids come from a column ``id`` where there is one.
 
     Raises:
         DataError TL-DATA-READ: not Parquet, truncated. TL-DATA-COLUMN: a column is missing or holds no bytes.
@@ -29,10 +29,10 @@ def read_parquet(
     try:
         with pq.ParquetFile(path) as file:
             names = dict.fromkeys(file.schema_arrow.names)
-            for wanted in (image, label, group):
+            for wanted in (image, label, group, split):
                 if wanted is not None:
                     need_column(names, wanted, path)
-            read = [n for n in dict.fromkeys((image, label or "label", group, "id")) if n in names]
+            read = [n for n in dict.fromkeys((image, label or "label", group, split, "id")) if n in names]
             for batch in file.iter_batches(batch_size=BATCH, columns=read):
                 for record in batch.to_pylist():
                     where = f"{path}, row {row}"
@@ -43,6 +43,7 @@ def read_parquet(
                         _image_bytes(record[image], where),
                         _text(record.get(label or "label")),
                         _text(record[group]) if group else None,
+                        _text(record[split]) if split else None,
                     )
                     row += 1
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:

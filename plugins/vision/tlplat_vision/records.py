@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlplat.data.opening import plain_suffix
 from tlplat.data.tables import read_table
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
@@ -29,6 +30,7 @@ class Record:
     label: str | None
     group: str | None
     read: Callable[[], bytes]
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,13 @@ class Columns:
     image: str = "image"
     label: str | None = None
     group: str | None = None
+    split: str | None = None
     root: Path | None = None
     """Folder that paths start from; None is the table's own."""
 
     @classmethod
     def of(cls, data: DataOptions, image: str, root: Path | None) -> Columns:
-        return cls(image, data.target or data.labels_from, data.group, root)
+        return cls(image, data.target or data.labels_from, data.group, data.split, root)
 
 
 def read_records(path: Path, columns: Columns, warn: Callable[[str], None]) -> Iterator[Record]:
@@ -55,11 +58,12 @@ def read_records(path: Path, columns: Columns, warn: Callable[[str], None]) -> I
     suffix = path.suffix.lower()
     if path.is_dir():
         yield from _folder(path, warn)
-    elif suffix in (".csv", ".tsv"):
+    elif plain_suffix(path) in (".csv", ".tsv"):
         yield from _table(path, columns)
     elif suffix in (".parquet", ".pq"):
-        for name, where, data, label, group in read_parquet(path, columns.image, columns.label, columns.group):
-            yield Record(name, where, label, group, lambda data=data: data)  # type: ignore[misc]
+        names = (columns.image, columns.label, columns.group, columns.split)
+        for name, where, data, label, group, split in read_parquet(path, *names):
+            yield Record(name, where, label, group, lambda data=data: data, split)  # type: ignore[misc]
     elif suffix in SUFFIXES:
         yield _file(path, path.name)
     else:
@@ -125,7 +129,7 @@ def _table(path: Path, columns: Columns) -> Iterator[Record]:
     root = (columns.root or path.parent).resolve()
     label = columns.label
     for line, row in read_table(path):
-        for wanted in (columns.image, label, columns.group):
+        for wanted in (columns.image, label, columns.group, columns.split):
             if wanted is not None:
                 need_column(row, wanted, path)
         where, name = f"{path}, line {line}", row[columns.image]
@@ -136,6 +140,7 @@ def _table(path: Path, columns: Columns) -> Iterator[Record]:
             row.get(label or "label") or None,
             (row[columns.group] or None) if columns.group else None,
             lambda file=file, where=where: _bytes(file, where),  # type: ignore[misc]
+            (row[columns.split] or None) if columns.split else None,
         )
 
 

@@ -46,8 +46,16 @@ def split_thumbnails(rows: Thumbnails, given: Sequence[Ints], strata: Ints, shar
     return Split(test, groups, {**report, "groups": int(groups.max(initial=-1) + 1)})
 
 
-def check_split(rows: Thumbnails, test: NDArray[np.bool_], ids: Sequence[str]) -> Split:
-    """A split that the user made, refused where a near-copy crosses it.
+def check_split(
+    rows: Thumbnails,
+    test: NDArray[np.bool_],
+    ids: Sequence[str],
+    by: str = "the files given",
+    given: Ints | None = None,
+) -> Split:
+    """A split that the user made (``by`` says how), refused where a near-copy crosses it.
+
+    ``given``: (n,) numbers of the user's groups, whose rows stay together; one across the split is found later.
 
     Raises:
         DataError TL-LEAK-DUP: near-copies on both sides, with the pairs.
@@ -67,8 +75,9 @@ def check_split(rows: Thumbnails, test: NDArray[np.bool_], ids: Sequence[str]) -
             findings=findings,
             fix="remove the copies from one side, or give one set of images and let tlplat split it",
         )
-    groups = connected(len(test), copies.first, copies.second)
-    return Split(test, groups, {"by": "the files given", "groups": int(groups.max() + 1), **leak_report(pairs, test)})
+    first, second = _equal_links(np.arange(len(test)) if given is None else given)
+    groups = connected(len(test), np.concatenate([copies.first, first]), np.concatenate([copies.second, second]))
+    return Split(test, groups, {"by": by, "groups": int(groups.max() + 1), **leak_report(pairs, test)})
 
 
 def leak_report(pairs: Pairs, test: NDArray[np.bool_]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tlplat.data.examples import Examples
 from tlplat.data.quality import row_digests
-from tlplat.domain import DomainContext
+from tlplat.data.sides import Sides, files_given, given_sides
+from tlplat.domain import DataOptions, DomainContext
 from tlplat.errors import DataError
 from tlplat_vision.images import Limits, decode_silenced, silenced
 from tlplat_vision.inputs import ImageInputs
@@ -39,40 +40,46 @@ CODE_VERSION = 1
 
 @dataclass(frozen=True)
 class Rows:
-    """Images in order, not decoded; the first ``pool_size`` are the pool's, further ones test rows given apart."""
+    """Images in order, not decoded; ``sides``: the split that the user made, where there is one."""
 
     records: list[Record]
-    pool_size: int
+    sides: Sides | None
     content: str
     """SHA-256 over places and bytes of all images."""
+    sizes: tuple[int, ...] = ()
+    """Images of each file or folder."""
 
     @property
     def ids(self) -> list[str]:
         return [r.id for r in self.records]
 
 
-def read_rows(
-    path: Path, test: Path | None, columns: Columns, context: DomainContext, *, labelled: bool = True
-) -> Rows:
-    """The images of ``path`` and, after them, those of ``test``.
+def given_rows(data: DataOptions, columns: Columns, context: DomainContext) -> Rows:
+    """The images of all files or folders of labelled rows, with the split that the user made."""
+    files = files_given(data)
+    rows = read_rows(files, columns, context)
+    splits = [r.split for r in rows.records]
+    return dataclasses.replace(rows, sides=given_sides(data, rows.sizes, splits, lambda i: rows.records[i].where))
+
+
+def read_rows(paths: Sequence[Path], columns: Columns, context: DomainContext, *, labelled: bool = True) -> Rows:
+    """The images of each of ``paths``, in order.
 
     Raises:
         DataError: what :func:`read_records` raises; TL-DATA-LABEL-MISSING where ``labelled``.
     """
-    for asked in (path, test):
-        if asked is not None and not asked.exists():
+    for asked in paths:
+        if not asked.exists():
             raise DataError("TL-DATA-READ", f"there is no {asked}", where=str(asked), fix="check path and rights")
-    records = list(read_records(path, columns, context.warn))
-    pool_size = len(records)
-    if test is not None:
-        records += list(read_records(test, columns, context.warn))
+    parts = [list(read_records(path, columns, context.warn)) for path in paths]
+    records = [record for part in parts for record in part]
     if labelled:
-        need_labels([r.label for r in records], [r.where for r in records], str(path))
+        need_labels([r.label for r in records], [r.where for r in records], str(paths[0]))
     digest = hashlib.sha256()
     for record in records:
         content = hashlib.sha256(record.read()).hexdigest()
         digest.update(f"{record.where}\0{content}\0".encode("utf-8", "surrogateescape"))
-    return Rows(records, pool_size, digest.hexdigest())
+    return Rows(records, None, digest.hexdigest(), tuple(map(len, parts)))
 
 
 def thumbnails_of(rows: Rows, limits: Limits, context: DomainContext) -> Thumbnails:
@@ -146,7 +153,7 @@ def _warn(said: Sequence[str], context: DomainContext) -> None:
 def split_rows(
     rows: Rows, pictures: Thumbnails, same: Ints, targets: Tensor, data_seed: int, *, every: bool = True
 ) -> Split:
-    """The split: after ``pool_size`` rows where test rows came apart, else made here by clusters of near-copies.
+    """The user's split where there is one, else one made here by clusters of near-copies.
 
     Args:
         same: (n,) numbers: rows of one number are equal once encoded.
@@ -155,8 +162,8 @@ def split_rows(
     Raises:
         DataError TL-LEAK-DUP: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters of a class.
     """
-    if rows.pool_size < len(rows.records):
-        return check_split(pictures, np.arange(len(rows.records)) >= rows.pool_size, rows.ids)
+    if rows.sides is not None:
+        return check_split(pictures, rows.sides.test, rows.ids, rows.sides.by, _groups(rows))
     split = split_thumbnails(pictures, (same, _groups(rows)), targets.numpy(), TEST_SHARE, data_seed)
     for label in np.unique(targets.numpy()).tolist() if every else ():
         inside = split.test[targets.numpy() == label]
@@ -177,10 +184,13 @@ def equal_rows(inputs: ImageInputs) -> Ints:
     return _numbered(row_digests(inputs))
 
 
-def as_examples(inputs: ImageInputs, targets: Tensor, ids: Sequence[str], split: Split) -> tuple[Examples, Examples]:
+def as_examples(
+    inputs: ImageInputs, targets: Tensor, ids: Sequence[str], split: Split, sides: Sides | None = None
+) -> tuple[Examples, Examples]:
     """Pool and test rows."""
     groups = torch.from_numpy(split.groups)
-    everything = Examples(inputs, targets, ids, groups, groups)
+    validation = None if sides is None else sides.validation
+    everything = Examples(inputs, targets, ids, groups, groups, validation=validation)
     pool, test = (torch.from_numpy(np.flatnonzero(side)) for side in (~split.test, split.test))
     return everything.select(pool), everything.select(test)
 

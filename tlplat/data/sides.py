@@ -1,0 +1,104 @@
+"""A split that the user made: by a column of names of sides, or by a file for each side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlplat.errors import DataError, Finding
+
+if TYPE_CHECKING:
+    from tlplat.domain import DataOptions
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+NAMES = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+"""Of sides, in small letters."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The side of each row.
+
+    Attributes:
+        side: (n,) int8: 0 training, 1 validation, 2 test. by: who said so, for the data card.
+    """
+
+    side: np.ndarray
+    by: str
+
+    @property
+    def test(self) -> np.ndarray:
+        """(n,) bool."""
+        found: np.ndarray = self.side == TEST
+        return found
+
+    @property
+    def validation(self) -> Tensor | None:
+        """(n,) bool, for :attr:`Examples.validation`; None where no row is set apart for it."""
+        chosen = self.side == VALIDATION
+        return torch.from_numpy(chosen) if chosen.any() else None
+
+
+def files_given(data: DataOptions) -> list[Path]:
+    """The files of labelled rows in order: training, validation, test, as far as they are given."""
+    assert data.path is not None
+    return [data.path, *(path for path in (data.val_data, data.test_data) if path is not None)]
+
+
+def given_sides(
+    data: DataOptions, sizes: Sequence[int], names: Sequence[str | None], place: Callable[[int], str]
+) -> Sides | None:
+    """The split that ``data`` asks for; None where it asks for none.
+
+    Args:
+        sizes: rows of each of :func:`files_given`, in order. names: (n,) what stands in the column ``data.split``; not
+            looked at without one. place: where a user finds a row, by its number.
+
+    Raises:
+        DataError TL-DATA-SPLIT: another word than :data:`NAMES`, or nothing, in the column; no training or no test row.
+    """
+    if data.split is not None:
+        side = _named(names, data.split, place)
+        return _both(Sides(side, f"the column {data.split}"), f"column {data.split}")
+    if data.test_data is None:
+        return None
+    kinds = [TRAIN, *([VALIDATION] if data.val_data is not None else []), TEST]
+    return _both(Sides(np.repeat(np.array(kinds, dtype=np.int8), sizes), "the files given"), str(data.test_data))
+
+
+def _named(names: Sequence[str | None], column: str, place: Callable[[int], str]) -> np.ndarray:
+    side = np.array([NAMES.get((name or "").strip().lower(), -1) for name in names], dtype=np.int8)
+    wrong = np.flatnonzero(side < 0).tolist()
+    if wrong:
+        raise DataError(
+            "TL-DATA-SPLIT",
+            f"{len(wrong)} of {len(names)} rows name no side of the split in the column {column!r}",
+            findings=[Finding("no side of a split", place(i)) for i in wrong],
+            expected="train, val or test",
+            fix="write train, val or test into every row of that column, or name another column with --split",
+        )
+    return side
+
+
+def _both(sides: Sides, where: str) -> Sides:
+    counts = np.bincount(sides.side, minlength=3)
+    if not counts[TRAIN] or not counts[TEST]:
+        lacking = "training" if not counts[TRAIN] else "test"
+        raise DataError(
+            "TL-DATA-SPLIT",
+            f"the split has no {lacking} row",
+            where=where,
+            found=f"{counts[0]} training, {counts[1]} validation, {counts[2]} test rows",
+            fix="mark rows of both sides, or leave the split to tlplat",
+        )
+    return sides
