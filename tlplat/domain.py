@@ -179,7 +179,7 @@ class Domain(ABC):
     takes_data: ClassVar[bool] = True
     """False where the domain has its demo alone: ``--data`` is then refused."""
     takes_split: ClassVar[bool] = False
-    """True where ``split``, ``val_data`` and ``test_data`` of :class:`DataOptions` are heeded; else they are refused."""
+    """True where ``split``, ``val_data`` and ``test_data`` are heeded; else they are refused."""
     least_count: ClassVar[int] = 1
     """Reports show no count of fewer rows than this, and above 1 no value of one row (11 is usual for patients)."""
 

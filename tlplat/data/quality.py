@@ -44,8 +44,8 @@ def check_quality(
 def problems(labelled: Examples, test: Examples, task: Task, may_repeat: bool = False) -> list[TlplatError]:
     """Everything for which a run is refused.
 
-    TL-DATA-EMPTY: no row on one side. TL-LEAK-GROUP: one group on both sides, or in training and validation. TL-LEAK-TIME: labelled rows that share
-    moments with test rows. TL-LEAK-DUP: equal inputs among the labelled rows and the test rows. And what ``task.check``
+    TL-DATA-EMPTY: no row on one side. TL-LEAK-GROUP: one group on both sides, or in training and
+    validation. TL-LEAK-TIME: labelled rows that share moments with test rows. TL-LEAK-DUP: equal inputs among the labelled rows and the test rows. And what ``task.check``
     raises for bad targets.
     """
     checks: list[Callable[[], None]] = []
@@ -89,14 +89,13 @@ def _check_validation(labelled: Examples) -> None:
         return
     held = labelled.validation
     first = {group: i for i, group in reversed(list(enumerate(labelled.groups.tolist()))) if not held[i]}
-    pairs = [(first[g], i) for i, g in enumerate(labelled.groups.tolist()) if held[i] and g in first]
+    shared = [(first[g], i) for i, g in enumerate(labelled.groups.tolist()) if held[i] and g in first]
+    pairs = [(labelled.ids[a], labelled.ids[b]) for a, b in shared]
     if pairs:
         raise DataError(
             "TL-LEAK-GROUP",
             f"{len(pairs)} validation rows are of a group, or near-copies, of training rows (count {len(pairs)})",
-            findings=[
-                Finding("of one group", f"{labelled.ids[a]} and validation row {labelled.ids[b]}") for a, b in pairs
-            ],
+            findings=[Finding("of one group", f"{a} and validation row {b}") for a, b in pairs],
             fix="put all rows of one group, and all copies of a row, on one side of the split",
         )
 

@@ -111,8 +111,8 @@ def test_a_split_of_the_users_by_column_and_by_files(domain, context, encoder_fo
         assert fold.validation.tolist() == list(range(20, 40))
     assert target.data_card["split"]["by"] == "the column fold"
     named[3] = (rows[3][0], f"{rows[3][1]},holdout")
+    path = write("a.csv", csv_of(named, "text,label,fold"))
     with pytest.raises(DataError) as caught:
-        path = write("a.csv", csv_of(named, "text,label,fold"))
         target_of(domain, context, encoder_folder, path, DataOptions(split="fold"))
     assert caught.value.code == "TL-DATA-SPLIT"
     assert "row 4" in caught.value.render()
