@@ -44,9 +44,9 @@ def check_quality(
 def problems(labelled: Examples, test: Examples, task: Task, may_repeat: bool = False) -> list[TlplatError]:
     """Everything for which a run is refused.
 
-    TL-DATA-EMPTY: no row on one side. TL-LEAK-GROUP: one group on both sides, or in training and
-    validation. TL-LEAK-TIME: labelled rows that share moments with test rows. TL-LEAK-DUP: equal inputs among the labelled rows and the test rows. And what ``task.check``
-    raises for bad targets.
+    TL-DATA-EMPTY: no row on one side. TL-LEAK-GROUP: one group on both sides, or in training and validation.
+    TL-LEAK-TIME: labelled rows that share moments with test rows. TL-LEAK-DUP: equal inputs among the labelled rows and
+    the test rows. And what ``task.check`` raises for bad targets.
     """
     checks: list[Callable[[], None]] = []
     for name, part in (("labelled", labelled), ("test", test)):
