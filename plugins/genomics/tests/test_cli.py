@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -184,6 +186,94 @@ def test_bad_data_is_refused_by_place_and_leaves_nothing(name, tmp_path):
     for word in words:
         assert word in outcome.err
     assert [p for p in sorted(tmp_path.rglob("*")) if "cache" not in p.parts] == before
+
+
+def labels(values: list[str]) -> str:
+    return "id,label\n" + "".join(f"r{i},{value}\n" for i, value in enumerate(values))
+
+
+def archive() -> bytes:
+    """A tar whose members lead out of the folder: a path up, an absolute one, links, a device."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        for name in ("../x.fasta", "/etc/x.fasta"):
+            made.addfile(tarfile.TarInfo(name), io.BytesIO())
+        for kind, name in ((tarfile.SYMTYPE, "soft"), (tarfile.LNKTYPE, "hard"), (tarfile.CHRTYPE, "device")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            made.addfile(member)
+    return buffer.getvalue()
+
+
+TABLE = ("--data", "x.fasta", "--labels-from", "labels.csv")
+DATA_CASES = {
+    "data-class-too-small": (
+        {"x.fasta": records(11), "labels.csv": labels(["a", "b"] * 5 + ["c"])},
+        TABLE,
+        ("TL-DATA-CLASS-SMALL", "class", "1 sample", "needs"),
+    ),
+    "data-label-missing": (
+        {"x.fasta": records(100), "labels.csv": labels(["a", "b"] * 48 + ["a"])},
+        TABLE,
+        ("TL-DATA-LABEL-MISSING", "3 of 100"),
+    ),
+    "data-label-range": (
+        {"x.fasta": records(20), "labels.csv": labels([str(i) for i in range(10)] * 2)},
+        (*TABLE, "--classes", "9"),
+        ("TL-DATA-LABEL-RANGE", "9", "[0, 9)", "row"),
+    ),
+    "data-label-range-below": (
+        {"x.fasta": records(12), "labels.csv": labels(["-1", "0", "1"] * 4)},
+        TABLE,
+        ("TL-DATA-LABEL-RANGE", "-1", "row"),
+    ),
+    "data-label-ignored-all": (
+        {"x.fasta": records(12), "labels.csv": labels(["-100"] * 12)},
+        TABLE,
+        ("TL-DATA-EMPTY", "ignore_index"),
+    ),
+    "data-label-float": (
+        {"x.fasta": records(12), "labels.csv": labels(["0.0", "1.5"] * 6)},
+        TABLE,
+        ("TL-DATA-LABEL-TYPE", "1.5", "integer"),
+    ),
+    "data-dup-samples": (
+        {"x.fasta": records(), "y.fasta": records(6)},
+        ("--data", "x.fasta", "--test-data", "y.fasta", "--labels-from", "header"),
+        ("TL-LEAK-DUP", "duplicate", "train", "test", "count"),
+    ),
+    "data-archive-traversal": (
+        {"x.fasta": archive()},
+        ("--data", "x.fasta", "--labels-from", "header"),
+        ("TL-DATA-PATH", "member"),
+    ),
+    "data-symlink-loop": (
+        {"d/x.fasta": records(), "d/loop": None},
+        ("--data", "d", "--labels-from", "header"),
+        ("TL-DATA-PATH", "loop"),
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["run", "check-data"])
+@pytest.mark.parametrize("case", DATA_CASES)
+def test_a_data_case(case, command, tmp_path):
+    files, flags, words = DATA_CASES[case]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if content is None:
+            (tmp_path / name).symlink_to(".")
+        else:
+            (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    before = {p: p.lstat().st_mtime_ns for p in tmp_path.iterdir()}
+    outcome = tlplat(
+        *(command, "--domain", "genomics", *flags, "--offline", "--json"), cache=tmp_path / "cache", cwd=tmp_path
+    )
+    assert outcome.code == 3, outcome.err
+    assert outcome.document["error"]["code"] == words[0]
+    assert not [word for word in words if word not in outcome.err], outcome.err
+    assert {p: p.lstat().st_mtime_ns for p in tmp_path.iterdir() if p.name != "cache"} == before
+    assert not (tmp_path.parent / "x.fasta").exists()
 
 
 @pytest.mark.network

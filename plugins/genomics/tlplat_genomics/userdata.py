@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples
+from tlplat.data.files import files_of
 from tlplat.data.sides import Sides
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
 from tlplat_genomics.alphabet import check_dna
 from tlplat_genomics.labels import header_value, lookup, need_labels, table_labels
 from tlplat_genomics.preprocess import Preprocess
-from tlplat_genomics.readers import format_of, read_records
+from tlplat_genomics.readers import SUFFIXES, format_of, read_records
 from tlplat_genomics.sequence import Tokens, tokenize
 from tlplat_genomics.similarity import Ints, connected, equal_links
 from tlplat_genomics.split import Split, check_split, split_sequences
@@ -39,24 +41,28 @@ class Rows:
 
 
 def read_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
-    """Sequences, with labels and groups where ``data`` says from where."""
-    if format_of(path, limits) == "table":
-        rows = _table_rows(path, data, sequence, limits)
-    else:
-        records = list(read_records(path, limits))
-        key = "label" if data.labels_from == "header" else data.labels_from or data.target
-        rows = Rows(
-            ids=[r.id for r in records],
-            tokens=[r.tokens() for r in records],
-            labels=[header_value(r, key) if key else None for r in records],
-            groups=[header_value(r, data.group) if data.group else None for r in records],
-            splits=[header_value(r, data.split) if data.split else None for r in records],
-        )
+    """Sequences of a file, a folder or a pattern, with labels and groups where ``data`` says from where."""
+    parts = [_file_rows(file, data, sequence, limits) for file in files_of(path, SUFFIXES)]
+    rows = reduce(joined, parts)
     separate = _labels_file(data)
     if separate is None:
         return rows
     found = lookup(table_labels(separate, data.target, limits), rows.ids)
     return Rows(rows.ids, rows.tokens, found, rows.groups, rows.splits)
+
+
+def _file_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
+    if format_of(path, limits) == "table":
+        return _table_rows(path, data, sequence, limits)
+    records = list(read_records(path, limits))
+    key = "label" if data.labels_from == "header" else data.labels_from or data.target
+    return Rows(
+        ids=[r.id for r in records],
+        tokens=[r.tokens() for r in records],
+        labels=[header_value(r, key) if key else None for r in records],
+        groups=[header_value(r, data.group) if data.group else None for r in records],
+        splits=[header_value(r, data.split) if data.split else None for r in records],
+    )
 
 
 def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
@@ -66,7 +72,8 @@ def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) 
         UsageError TL-USAGE: nothing says where labels are. DataError TL-DATA-LABEL-MISSING: rows without.
     """
     unsaid = data.labels_from is None and data.target is None
-    if unsaid and path.exists() and format_of(path, limits) != "table":
+    files = files_of(path, SUFFIXES) if unsaid else []
+    if any(file.exists() and format_of(file, limits) != "table" for file in files):
         raise UsageError(
             "TL-USAGE",
             f"{path} holds sequences, and nothing says where their labels are",

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from tlplat.data.examples import Examples
+from tlplat.data.files import files_of
 from tlplat.data.quality import row_digests
 from tlplat.data.sides import Sides, files_given, given_sides
 from tlplat.domain import DataOptions, DomainContext
@@ -68,10 +69,11 @@ def read_rows(paths: Sequence[Path], columns: Columns, context: DomainContext, *
     Raises:
         DataError: what :func:`read_records` raises; TL-DATA-LABEL-MISSING where ``labelled``.
     """
-    for asked in paths:
+    files = [[path] if path.is_dir() else files_of(path, ()) for path in paths]  # a folder holds a class a sub-folder
+    for asked in (file for part in files for file in part):
         if not asked.exists():
             raise DataError("TL-DATA-READ", f"there is no {asked}", where=str(asked), fix="check path and rights")
-    parts = [list(read_records(path, columns, context.warn)) for path in paths]
+    parts = [[r for file in part for r in read_records(file, columns, context.warn)] for part in files]
     records = [record for part in parts for record in part]
     if labelled:
         need_labels([r.label for r in records], [r.where for r in records], str(paths[0]))
