@@ -43,8 +43,8 @@ def test_own_images_are_found_by_their_kind(folder, kept_source, tmp_path):
 
 @pytest.fixture
 def target(context, kept_source):
-    def make(path, test_data=None):
-        domain, chosen = VisionDomain(), VisionOptions.model_validate({"task": "retrieval"})
+    def make(path, test_data=None, task="retrieval"):
+        domain, chosen = VisionDomain(), VisionOptions.model_validate({"task": task})
         data = DataOptions(path=path, test_data=test_data)
         domain.check(chosen, data, context)
         return domain.target(chosen, data, domain.source(str(kept_source), chosen, context), context)

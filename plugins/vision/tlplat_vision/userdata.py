@@ -200,7 +200,7 @@ def as_examples(
 def by_kind(pool: Examples, test: Examples, context: DomainContext) -> Examples:
     """The pool of a retrieval, whose folds hold out whole kinds where the test rows are of kinds that it lacks."""
     known, asked = set(pool.targets.tolist()), set(test.targets.tolist())
-    if known & asked:
+    if known & asked or pool.validation is not None:
         return pool
     if len(known) >= FEWEST_KINDS:
         offset = int(test.groups.max()) + 1 if test.groups is not None else 0
