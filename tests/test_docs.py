@@ -120,12 +120,14 @@ def test_commands_parse():
 
 
 @pytest.mark.parametrize(
-    ("page", "domain_class", "commands"),
-    [("finance", "FinanceDomain", 2), ("genomics", "GenomicsDomain", 4), ("nlp", "NlpDomain", 2)],
+    ("page", "domains", "commands"),
+    [("finance", ["finance"], 2), ("genomics", ["genomics"], 4), ("nlp", ["nlp"], 2), ("files", ["finance", "nlp"], 3)],
 )
-def test_data_of_a_domains_page_are_accepted(page, domain_class, commands, tmp_path, monkeypatch, capfd):
+def test_data_of_a_domains_page_are_accepted(page, domains, commands, tmp_path, monkeypatch, capfd):
     """Its files are written, and its commands' data pass the check that precedes a run."""
-    domain_module = pytest.importorskip(f"tlplat_{page}.domain")
+    for name in domains:
+        pytest.importorskip(f"tlplat_{name}.domain")
+    from tlplat import plugins
     from tlplat.cli.entry import main
     from tlplat.domain import DataOptions, DomainContext
     from tlplat.registry import Registry
@@ -134,6 +136,7 @@ def test_data_of_a_domains_page_are_accepted(page, domain_class, commands, tmp_p
     checked = 0
     for block in blocks(ROOT / "docs" / f"data-{page}.md"):
         if name := block.word("file"):
+            Path(name).parent.mkdir(exist_ok=True)
             Path(name).write_text(block.text, encoding="utf-8")
         if "check" not in block.words:
             continue
@@ -141,7 +144,7 @@ def test_data_of_a_domains_page_are_accepted(page, domain_class, commands, tmp_p
             assert command == "run"
             assert main(["config", "show", *flags, "--json"]) == 0
             config = json.loads(capfd.readouterr().out)["config"]
-            domain = getattr(domain_module, domain_class)()
+            domain = plugins.domain(config["domain"], Registry())
             data = DataOptions(**{**config["data"], "path": Path(config["data"]["path"])})
             domain.check(domain.Options(**config["options"]), data, DomainContext(Registry(), tmp_path / "cache"))
             checked += 1

@@ -14,6 +14,7 @@ from tlplat.data.examples import Examples
 from tlplat.data.opening import Limits
 from tlplat.data.records import Record, Wanted, read_records
 from tlplat.data.sides import Sides, files_given, given_sides
+from tlplat.data.tables import ONE_EACH
 from tlplat.domain import DataOptions, DomainContext, TargetTask, title_of
 from tlplat.errors import DataError, Finding
 from tlplat.model import SourceModel
@@ -188,7 +189,7 @@ def _value(record: Record, column: str, where: str) -> str | None:
             "TL-DATA-LABEL-TYPE",
             f"{column!r} is a {type(value).__name__}, not a name or a number",
             where=where,
-            fix="give one name or whole number a row",
+            fix=f"give one name or whole number a row; several labels a row are several runs: {ONE_EACH}",
         )
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value)) if whole else str(value).strip() or None
