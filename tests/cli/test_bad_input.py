@@ -26,7 +26,7 @@ USAGE = [
     (["run", "-c", "/tmp"], ["/tmp", "is a directory"]),
     (["run", "--domain", "arrays", "--split", "fold"], ["--split needs --data"]),
     (["run", "--domain", "arrays", "--data", "x.npz", "--split", "fold"], ["arrays splits rows itself", "--split"]),
-    (["run", "--domain", "genomics", "--data", "x.fa", "--split", "f", "--test-data", "y.fa"], ["--split, --test-data"]),
+    (["run", "--domain", "genomics", "--data", "x", "--split", "f", "--test-data", "y"], ["--split, --test-data"]),
     (["run", "--domain", "genomics", "--data", "x.fa", "--val-data", "y.fa"], ["--val-data needs --test-data"]),
     (["predict", "run"], ["Missing argument", "DATA"]),
     (["config", "show"], ["Missing option", "--domain"]),
