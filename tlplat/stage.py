@@ -17,6 +17,7 @@ from tlplat.checkup import clean
 from tlplat.config import RunConfig, TrainOptions
 from tlplat.data.examples import Examples
 from tlplat.data.quality import check_quality
+from tlplat.data.sides import need_sound_flags
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
 from tlplat.errors import Finding, UsageError
 from tlplat.events import Event
@@ -247,29 +248,13 @@ def opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) -
         raise UsageError(
             "TL-DATA-DEMO", f"the domain {domain.name} has its demo alone and reads no data", fix="leave out --data"
         )
-    _need_sound_split(data, domain)
+    need_sound_flags(data, domain)
     if data.path is not None:
         domain.check(options, data, context)
     dtype = torch.bfloat16 if config.features.dtype == "bfloat16" else torch.float32
     precision: Precision = "bf16" if config.features.precision == "bfloat16" else "full"
     store = FeatureStore(context.tensors, registry, torch.device(config.device), dtype, precision)
     return Sourcing(config, domain, options, data, context), store
-
-
-def _need_sound_split(data: DataOptions, domain: Domain) -> None:
-    """Raise UsageError TL-USAGE where flags of a split contradict each other, or the domain has no use for them."""
-    given = [name for name in ("split", "val_data", "test_data") if getattr(data, name) is not None]
-    if not given:
-        return
-    flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-    if data.path is None:
-        raise UsageError("TL-USAGE", f"{flags} needs --data", fix="add --data with the training rows")
-    if not domain.takes_split:
-        raise UsageError("TL-USAGE", f"the domain {domain.name} splits rows itself", fix=f"leave out {flags}")
-    if data.split is not None and len(given) > 1:
-        raise UsageError("TL-USAGE", f"{flags}: a column and files both split", fix="give either, not both")
-    if data.val_data is not None and data.test_data is None:
-        raise UsageError("TL-USAGE", "--val-data needs --test-data", fix="add --test-data with the test rows")
 
 
 def set_threads(config: RunConfig) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlplat.errors import DataError, Finding
+from tlplat.errors import DataError, Finding, UsageError
 
 if TYPE_CHECKING:
-    from tlplat.domain import DataOptions
+    from tlplat.domain import DataOptions, Domain
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 NAMES = {
@@ -47,6 +47,22 @@ class Sides:
         """(n,) bool, for :attr:`Examples.validation`; None where no row is set apart for it."""
         chosen = self.side == VALIDATION
         return torch.from_numpy(chosen) if chosen.any() else None
+
+
+def need_sound_flags(data: DataOptions, domain: Domain) -> None:
+    """Raise UsageError TL-USAGE where flags of a split contradict each other, or the domain has no use for them."""
+    given = [name for name in ("split", "val_data", "test_data") if getattr(data, name) is not None]
+    if not given:
+        return
+    flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    if data.path is None:
+        raise UsageError("TL-USAGE", f"{flags} needs --data", fix="add --data with the training rows")
+    if not domain.takes_split:
+        raise UsageError("TL-USAGE", f"the domain {domain.name} splits rows itself", fix=f"leave out {flags}")
+    if data.split is not None and len(given) > 1:
+        raise UsageError("TL-USAGE", f"{flags}: a column and files both split", fix="give either, not both")
+    if data.val_data is not None and data.test_data is None:
+        raise UsageError("TL-USAGE", "--val-data needs --test-data", fix="add --test-data with the test rows")
 
 
 def files_given(data: DataOptions) -> list[Path]:
