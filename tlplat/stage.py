@@ -178,11 +178,9 @@ def prepare(
         check_quality(view.labelled, view.target.test, bench.task, may_repeat=repeat)
     if config.clean:
         quality["left_out"] = {k: v if domain.least_count <= 1 else f"{len(v)} rows" for k, v in left_out.items()}
-    left = [] if ranking is None else passed_over(ranking)
+    skipped += [] if ranking is None else passed_over(ranking)
     planted = source is not None
-    return Stage(
-        config, domain, views, bench, candidates, [*skipped, *left], context, quality, planted, ranking, sourcing
-    )
+    return Stage(config, domain, views, bench, candidates, skipped, context, quality, planted, ranking, sourcing)
 
 
 def rank(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, Any]:
@@ -211,8 +209,7 @@ def pretrain_source(config: RunConfig, registry: Registry, report: Reporter, fol
     """Train a source model on the user's data and write it to a folder of its own (``tlplat pretrain``).
 
     Raises:
-        UsageError TL-PRETRAIN-NONE: the domain trains no source on data of the user's. TL-OUT-EXISTS: the folder is in
-            use. What the domain raises for bad data.
+        UsageError TL-PRETRAIN-NONE: the domain trains none. TL-OUT-EXISTS: the folder is in use. The domain's for bad data.
     """
     sourcing, _ = opened(config, registry, report, dry=False)
     domain, context = sourcing.domain, sourcing.context
