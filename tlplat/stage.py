@@ -209,7 +209,7 @@ def pretrain_source(config: RunConfig, registry: Registry, report: Reporter, fol
     """Train a source model on the user's data and write it to a folder of its own (``tlplat pretrain``).
 
     Raises:
-        UsageError TL-PRETRAIN-NONE: the domain trains none. TL-OUT-EXISTS: the folder is in use. The domain's for bad data.
+        UsageError TL-PRETRAIN-NONE: the domain trains none. TL-OUT-EXISTS: the folder is in use. What it raises.
     """
     sourcing, _ = opened(config, registry, report, dry=False)
     domain, context = sourcing.domain, sourcing.context
