@@ -116,7 +116,8 @@ class Sourcing:
             found = admit(inputs, ids, view.labelled, target.test, path.name, seed, least=least)
             need_rows(found)
         elif target.unlabeled is not None:
-            own = f"the {self.domain.name} domain"
+            given = self.config.data.path
+            own = f"the {self.domain.name} domain" if given is None else given.name
             found = admit(target.unlabeled, None, view.labelled, target.test, own, seed, MOST_ROWS, least)
             if not len(found.inputs):
                 return None
