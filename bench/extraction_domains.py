@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -254,7 +255,7 @@ def rows_of(measured: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "rows": f"{measured[peer]['rows']} {what}",
-                    "peer": peer.replace("st ", "sentence-transformers "),
+                    "peer": re.sub("^st ", "sentence-transformers ", peer),
                     "cpu s [least, most]": f"{statistics.median(times):.1f} [{min(times):.1f}, {max(times):.1f}]",
                     "least wall s": f"{min(measured[peer]['seconds']):.1f}",
                     "runs": len(times),
