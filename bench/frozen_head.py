@@ -146,6 +146,8 @@ def main() -> None:
                 continue
             found.setdefault(shape, {})[peer] = measure(shape, peer, args.repeats, shlex.split(args.launcher))
             print(shape, peer, f"{statistics.median(found[shape][peer]['seconds']) * 1e3:.3f} ms", flush=True)
+            so_far = kept | {"measured": found}  # written at once, in case this is cut short
+            FILE.write_text(json.dumps(so_far, indent=1) + "\n", encoding="utf-8")
     columns = ["shape", "peer", "ms", "time / tlplat", "threads", "loss", "accuracy", "extra MB"]
     about = {k: v for k, v in machine().items() if k not in ("threads", "load_at_start")}
     ordered = {s: {p: found[s][p] for p in PEERS if p in found[s]} for s in SHAPES if s in found}
