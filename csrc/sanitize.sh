@@ -21,4 +21,4 @@ export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=lib
 python -m pytest tests/ops/cuda/test_simt.py tests/ops/cuda/test_simt_fit.py -q -p no:cacheprovider \
   -k "(float32 or bfloat16 or views or no_rows or early or lbfgs or chunks or order) and not extreme"
 python -m pytest tests/ops/test_native.py tests/ops/test_native_extract.py -q -p no:cacheprovider \
-  -k "reference or repeatable or views or gradcheck or threads or bf16" "$@"
+  -k "reference or repeatable or views or gradcheck or threads or bf16 or folds" "$@"
