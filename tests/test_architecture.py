@@ -13,7 +13,7 @@ FILES = sorted(CORE.rglob("*.py"))
 
 LAYERS = [
     {"errors", "deprecation", "__init__"},
-    {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "weights", "storage", "hookspecs", "events"},
+    {"registry", "memory", "progress", "disk", "manifest", "tensorfile", "storage", "hookspecs", "events"},
     {
         "data.examples",
         "data.columns",
@@ -33,6 +33,7 @@ LAYERS = [
         "origins",
         "intake",
         "archives",
+        "weights",
         "sdistonly",
         "pipdownload",
         "fetching",
@@ -41,7 +42,7 @@ LAYERS = [
     {"model", "pretext", "probing", "units"},
     {"edits", "pieces", "tabular", "taps", "athand", "tasks.base", "cache", "checkpoint", "ops"},
     {"tasks", "domain", "strategy", "classical", "data.splits", "data.quality", "data.unlabeled", "transferability"},
-    {"batches", "trainable", "features", "train", "modelio", "attribution", "onnxio"},
+    {"batches", "trainable", "features", "train", "modelio", "attribution", "onnxio", "tablesource"},
     {"bench", "combine", "view"},
     {"members", "start", "measure", "checks", "checkup", "importance", "depths"},
     {"strategies", "trial", "evaluate", "pairing", "simultaneous", "pretrain"},

@@ -207,6 +207,13 @@ class Domain(ABC):
     def source(self, name: str, options: Any, context: DomainContext) -> SourceModel:
         """Load or pretrain (and cache) the source; raises ModelError for an unknown or broken one."""
 
+    def source_file(self, path: Path, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        """A file of the user's that is a source; default: :meth:`source` knows what to do with its path.
+
+        For domains whose weights file says nothing of the rows that its network takes: ``data`` does.
+        """
+        return self.source(str(path), options, context)
+
     def need_source(self, name: str) -> SourceInfo:
         """The one of :meth:`sources` with this name; ModelError TL-MODEL-UNKNOWN says which there are."""
         known = {info.name: info for info in self.sources()}

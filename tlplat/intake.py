@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from tlplat.errors import ModelError
 
 Shape = tuple[int | None, ...]
+MOST_METADATA = 1 << 22
+"""Characters of JSON in a file's metadata that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,16 @@ class Intake:
     shift: tuple[float, ...] = ()
     channels_last: bool = False
     labels: tuple[str, ...] = ()
+
+
+def told(about: Mapping[str, str], domain: str) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+    """Preprocessing and labels in the metadata of a file that tlplat exported from a run of the domain; else none."""
+    try:
+        read = {k: json.loads(about[k]) for k in ("manifest", "preprocess", "labels") if len(about[k]) <= MOST_METADATA}
+        manifest, preprocess, labels = read["manifest"], read["preprocess"], read["labels"]
+    except (KeyError, ValueError, RecursionError):
+        return None, ()
+    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not (isinstance(manifest, dict) and isinstance(preprocess, dict) and manifest.get("domain") == domain and named):
+        return None, ()
+    return preprocess, tuple(labels)

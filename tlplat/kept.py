@@ -14,7 +14,7 @@ from tlplat.model import SourceModel
 from tlplat.modelio import load_source, save_source
 from tlplat.storage import read_json, sha256_file, write_json
 
-SOURCE = "source.json"
+SOURCE, WEIGHTS = "source.json", "model.safetensors"
 INDEX = "kept-sources"
 """Below the cache: one file for each source that was written on this machine, with its place."""
 
@@ -118,9 +118,10 @@ def kept(cache: Path) -> Iterator[KeptSource]:
 
 
 def place_of(name: str, domain: str, cache: Path) -> Path | None:
-    """The folder that ``--source name`` means: itself, or the one kept source of that name in the domain."""
-    if is_source(Path(name)):
-        return Path(name)
+    """The folder that ``--source name`` means: itself or that of its weights, or the one kept source of that name."""
+    for path in (Path(name), *([Path(name).parent] if Path(name).name == WEIGHTS else [])):
+        if is_source(path):
+            return path
     places = [k.path for k in kept(cache) if (k.name, k.domain) == (name, domain)]
     if len(places) > 1:
         raise UsageError(

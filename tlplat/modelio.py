@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from tlplat.edits import rebuild_edits
-from tlplat.errors import ModelError
+from tlplat.errors import Finding, ModelError
 from tlplat.model import SourceModel, TaskInfo, TransferModel
 from tlplat.plan import Ref
 from tlplat.registry import Registry
@@ -101,13 +101,11 @@ def load_state(model: Any, tensors: Mapping[str, Tensor], where: str) -> None:
         )
     wrong = [k for k, v in own.items() if v.shape != tensors[k].shape]
     if wrong:
-        first = wrong[0]
         raise ModelError(
             "TL-MODEL-SHAPE",
             f"{len(wrong)} tensors have another shape than the structure",
-            where=f"{where}: {first}",
-            expected=f"expected {tuple(own[first].shape)}",
-            found=f"got {tuple(tensors[first].shape)}",
+            where=where,
+            findings=[Finding(f"expected {tuple(own[k].shape)}, got {tuple(tensors[k].shape)}", k) for k in wrong],
             fix="use the weights that belong to this structure",
         )
     model.load_state_dict(dict(tensors))

@@ -153,6 +153,8 @@ class Sourcing:
             if is_onnx(name):
                 plugins.load("domains", ["arrays"], self.context.registry)  # it registers the backbone
                 return load_onnx(name, self.domain.name, self._intake)
+            if Path(name).is_file():
+                return self.domain.source_file(Path(name), self.options, self.data, self.context)
         return self.domain.source(name, self.options, self.context)
 
     def _intake(self, network: NetworkInput) -> Intake:

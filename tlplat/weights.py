@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tlplat.archives import check_member
 from tlplat.disk import read_errors
 from tlplat.errors import ModelError
 from tlplat.tensorfile import read_tensors
@@ -29,20 +31,71 @@ def read_weights(path: Path) -> dict[str, Any]:
 
     Raises:
         ModelError TL-MODEL-UNSAFE: the file holds objects that loading would have to run (a whole module, TorchScript,
-            joblib, dill). TL-MODEL-CORRUPT: empty, truncated, no weights. TL-MODEL-TOO-BIG: a decompression bomb.
+            joblib, dill, npz). TL-MODEL-CORRUPT: empty, truncated, no weights. TL-MODEL-TOO-BIG: a decompression bomb.
             TL-MODEL-FORMAT: no tensors by name. What :func:`tlplat.storage.read_tensors` raises.
         ResourceError TL-IO-READ: missing or unreadable.
     """
     head = _head(path)
     if not head:
         raise _corrupt(path, "it has 0 bytes")
-    if head[8:9] == b"{" and not head.startswith(b"PK"):
+    if _is_safetensors(head):
         return read_tensors(path)[0]
     if head.startswith(b"PK"):
         _look_into_zip(path)
     elif head[:1] == b"\x80" and head[:2] != b"\x80\x02":
         raise _unsafe(path, "it is a pickle of joblib, dill or others, which is not supported")
     return _tensors(_loaded(path), path)
+
+
+def need_one_file(folder: Path, name: str = "model.safetensors") -> Path:
+    """The one weights file of a folder as transformers saves it.
+
+    Raises:
+        ModelError TL-MODEL-PATH: an index of several files names one outside of the folder. TL-MODEL-FORMAT: several
+            files, or none in safetensors.
+    """
+    weights, index = folder / name, folder / f"{name}.index.json"
+    if weights.is_file():
+        return weights
+    for part in sorted(_parts(index)) if index.is_file() else ():
+        try:
+            check_member(part)
+        except ValueError as error:
+            raise ModelError(
+                "TL-MODEL-PATH",
+                f"{index.name} is refused: it names a file outside of its folder",
+                where=str(index),
+                found=part[:200],
+                fix="take the folder from where it was made, and save it in one file",
+            ) from error
+    others = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".h5", ".safetensors"))
+    raise ModelError(
+        "TL-MODEL-FORMAT",
+        f"{folder} holds no {name}; other weights are not opened",
+        where=str(weights),
+        found=", ".join(others) or "no weights",
+        fix="load the model once with transformers and save it in one file: "
+        "model.save_pretrained(FOLDER, safe_serialization=True, max_shard_size='100GB')",
+    )
+
+
+def _parts(index: Path) -> set[str]:
+    """The files that an index of shards names."""
+    with read_errors(index):
+        text = index.read_bytes()
+    try:
+        return {str(value) for value in json.loads(text)["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _corrupt(index, "it is no index of weights") from error
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file that :func:`read_weights` reads; of a file of torch's none."""
+    return read_tensors(path)[1] if _is_safetensors(_head(path)) else {}
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and not head.startswith(b"PK")
 
 
 def _head(path: Path) -> bytes:
@@ -66,6 +119,8 @@ def _look_into_zip(path: Path) -> None:
             found=f"{path.stat().st_size} bytes that become {swollen}",
             fix="save the weights as torch does, uncompressed, or as safetensors",
         )
+    if any(m.filename.endswith(".npy") for m in members):
+        raise _unsafe(path, "it is a NumPy archive, whose objects need allow_pickle, which is never set")
     if any("/code/" in m.filename or m.filename.endswith("/constants.pkl") for m in members):
         raise _unsafe(path, "it is a TorchScript archive, which is executable code")
 

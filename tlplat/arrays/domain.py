@@ -33,6 +33,7 @@ from tlplat.pieces import Columns
 from tlplat.tasks.base import Task
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.regression import Regression
+from tlplat.weights import read_weights
 
 OWN = "own"
 
@@ -58,7 +59,7 @@ class Arrays(Domain):
         return [
             SourceInfo(
                 OWN,
-                "a model of yours: --source FILE.keras|FILE.h5|FOLDER, or a torch module from Python",
+                "a model of yours: --source FILE.keras|FILE.h5|FILE.onnx|FOLDER, or a torch module from Python",
                 "yours",
                 "none",
             )
@@ -74,10 +75,12 @@ class Arrays(Domain):
         path = Path(name)
         if is_keras(path):
             return load_source(path, options.source_labels)
+        if path.is_file():
+            raise _no_structure(path)
         raise ModelError(
             "TL-MODEL-UNKNOWN",
             f"no source model {name!r}",
-            fix="name a Keras model (.keras, .h5) or a folder that `tlplat pretrain` wrote",
+            fix="name a Keras model (.keras, .h5), an ONNX model (.onnx) or a folder that `tlplat pretrain` wrote",
         )
 
     def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
@@ -142,6 +145,19 @@ class Arrays(Domain):
         return Columns(
             [f"column {i}" for i in range(shape[0])], torch.arange(shape[0]), torch.zeros(shape[0]), "a row of zeros"
         )
+
+
+def _no_structure(path: Path) -> ModelError:
+    """The error for a file of weights; one that is no sound file of them is refused as such."""
+    tensors = read_weights(path)
+    return ModelError(
+        "TL-MODEL-UNSUPPORTED",
+        f"{path.name} holds tensors alone, and the domain arrays has no network of its own for them",
+        where=str(path),
+        found=", ".join(list(tensors)[:4]),
+        expected="a model with its structure: .keras, .h5, .onnx, or a module from Python",
+        fix="load them into your module and hand it over: tlplat.transfer('arrays', ..., source=module)",
+    )
 
 
 def _no_demo() -> UsageError:

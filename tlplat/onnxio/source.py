@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from tlplat.errors import ModelError
-from tlplat.intake import Intake, NetworkInput
+from tlplat.intake import Intake, NetworkInput, told
 from tlplat.model import SourceModel, TaskInfo
 from tlplat.onnxio.backbone import OnnxBackbone
 from tlplat.onnxio.ending import Ending, cut, ending, need_modest
@@ -24,8 +23,6 @@ from tlplat.tasks.regression import Regression
 
 SUFFIX, MARK = ".onnx", "#"
 DTYPES = ("float32", "float64", "float16", "uint8", "int8", "int32", "int64")
-MOST_METADATA = 1 << 22
-"""Characters of JSON in the file's metadata that are looked at."""
 
 
 def is_onnx(name: str) -> bool:
@@ -110,8 +107,8 @@ def _input(model: Any, path: Path, domain: str) -> tuple[NetworkInput, int | Non
     kind = "none"
     if tensor.elem_type:
         kind = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)))
-    told, labels = _told(model, domain)
-    found = NetworkInput(path.name, inputs[0].name, tuple(sizes[1:]), kind, told, labels)
+    preprocess, labels = told({entry.key: entry.value for entry in model.metadata_props}, domain)
+    found = NetworkInput(path.name, inputs[0].name, tuple(sizes[1:]), kind, preprocess, labels)
     if len(sizes) < 2 or kind not in DTYPES:
         raise ModelError(
             "TL-MODEL-INPUT",
@@ -122,19 +119,6 @@ def _input(model: Any, path: Path, domain: str) -> tuple[NetworkInput, int | Non
             fix="export the model with one input whose first dimension is rows",
         )
     return found, sizes[0]
-
-
-def _told(model: Any, domain: str) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
-    """Preprocessing and labels in the metadata, where tlplat exported the file from a run of the domain."""
-    about = {entry.key: entry.value for entry in model.metadata_props if len(entry.value) <= MOST_METADATA}
-    try:
-        manifest, preprocess, labels = (json.loads(about[key]) for key in ("manifest", "preprocess", "labels"))
-    except (KeyError, ValueError, RecursionError):
-        return None, ()
-    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    if not (isinstance(manifest, dict) and isinstance(preprocess, dict) and manifest.get("domain") == domain and named):
-        return None, ()
-    return preprocess, tuple(labels)
 
 
 def _width(made: Any, given: NetworkInput, rows: int | None, intake: Intake, path: Path) -> int:

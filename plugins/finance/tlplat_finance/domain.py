@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -28,6 +29,7 @@ from tlplat.domain import (
 from tlplat.errors import ModelError, UsageError
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
+from tlplat.tablesource import load_weights
 from tlplat.tabular import columns_of, table_of, table_text
 from tlplat.tasks.base import Evidence
 from tlplat.tasks.forecasting import LastValue
@@ -113,6 +115,11 @@ class FinanceDomain(Domain):
         """Columns of numbers as they are, or encoded as a file of ``tlplat export`` says."""
         _need_sound(options)
         return (credit if options.task == "credit" else market).intake(network, options, data, context)
+
+    def source_file(self, path: Path, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        """A weights file of this domain's network."""
+        feed = partial(self.intake, options=options, data=data, context=context)
+        return load_weights(path, sources.FinanceNet, self.name, feed)
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data and split, before a source is loaded or pretrained."""

@@ -33,6 +33,7 @@ from tlplat.tasks.classification import Classification
 from tlplat_genomics import userdata
 from tlplat_genomics.assets import ALL, ORGANISMS, TIARA_CITATION
 from tlplat_genomics.baselines import KmerLogistic, OneHotLogistic, OpenFrameLogistic
+from tlplat_genomics.checkpoint import load_checkpoint
 from tlplat_genomics.demo import data_card, demo_genome, examples
 from tlplat_genomics.labels import encode_labels
 from tlplat_genomics.pieces import LONGEST, Bases, Stretches
@@ -105,6 +106,8 @@ class GenomicsDomain(Domain):
             return load_tiara(context)
         if Path(name).is_dir():
             return _folder_source(Path(name))
+        if Path(name).is_file():
+            return load_checkpoint(Path(name), options.task)
         raise self.unknown_source(name)
 
     def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from tlplat.domain import (
 )
 from tlplat.errors import DataError
 from tlplat.model import SourceModel
+from tlplat.tablesource import load_weights
 from tlplat.tabular import TableInputs, columns_of, encoder_for, table_text
 from tlplat_medicine import demos, sources, userdata
 from tlplat_medicine.baselines import CoxRegression, Forest, LinearLearner, LogisticRegression
@@ -78,6 +80,11 @@ class MedicineDomain(Domain):
             table, where = userdata.read_rows(options, data, context.warn).columns, data.path.name
         encoder = encoder_for(network, self.name, table, where)
         return Intake((encoder.width,), {"columns": encoder.to_json(), "task": options.task})
+
+    def source_file(self, path: Path, options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
+        """A weights file of this domain's network."""
+        feed = partial(self.intake, options=options, data=data, context=context)
+        return load_weights(path, sources.MedicineNet, self.name, feed)
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's patients before a source is loaded or pretrained."""

@@ -29,6 +29,7 @@ from tlplat_nlp import userdata
 from tlplat_nlp.assets import ALL, KINDS, MINILM_CITATION, TEXTS_CITATION
 from tlplat_nlp.baselines import TfidfLogistic
 from tlplat_nlp.demo import sentiment, topic
+from tlplat_nlp.folder import folder_of
 from tlplat_nlp.labels import encode_labels
 from tlplat_nlp.pieces import TokensOfText
 from tlplat_nlp.preprocess import TextPreprocess
@@ -108,6 +109,8 @@ class NlpDomain(Domain):
             return with_head(kind, context, options.max_tokens)
         if name == PLAIN or kind is not None:
             return minilm(context, options.max_tokens)
+        if Path(name).is_file():
+            name = str(folder_of(Path(name)))
         if Path(name).is_dir():
             return folder_source(Path(name), options.max_tokens, context)
         raise self.unknown_source(name, "a folder with config.json, tokenizer.json and model.safetensors")

@@ -15,6 +15,7 @@ from torch import Tensor
 from tlplat.errors import ModelError
 from tlplat.plan import Ref
 from tlplat.storage import read_tensors
+from tlplat.weights import need_one_file, read_weights
 from tlplat_nlp.bert import ACTIVATIONS, BertEncoder
 
 BERT_LAYER = {
@@ -118,31 +119,41 @@ def read_model(config: Path, weights: Path, tokenizer: Path, pooling: str = "mea
     )
 
 
+def folder_of(weights: Path) -> Path:
+    """The folder of a weights file that is named alone, if the rest of the encoder lies beside it.
+
+    Raises:
+        ModelError TL-MODEL-INCOMPLETE: it does not. What :func:`tlplat.weights.read_weights` raises for a bad file.
+    """
+    folder = weights.parent
+    if weights.name == "model.safetensors" and (folder / "config.json").is_file():
+        return folder
+    read_weights(weights)
+    raise ModelError(
+        "TL-MODEL-INCOMPLETE",
+        f"{weights.name} holds weights alone, and an encoder needs its config.json and tokenizer.json too",
+        where=str(weights),
+        expected="a folder with config.json, tokenizer.json and model.safetensors",
+        fix="save model and fast tokeniser with save_pretrained(FOLDER), and give that folder",
+    )
+
+
 def read_folder(folder: Path) -> FolderModel:
     """The encoder in a folder as ``save_pretrained`` leaves it; sentence-transformers' pooling is obeyed.
 
     Raises:
-        ModelError TL-MODEL-PATH: a file is missing. TL-MODEL-FORMAT: weights, but none in safetensors.
+        ModelError TL-MODEL-PATH: no config.json. TL-MODEL-INCOMPLETE: no tokeniser. TL-MODEL-FORMAT: weights, but none
+            in safetensors.
     """
-    for name in ("config.json", "tokenizer.json"):
+    for name, code in (("config.json", "TL-MODEL-PATH"), ("tokenizer.json", "TL-MODEL-INCOMPLETE")):
         if not (folder / name).is_file():
             raise ModelError(
-                "TL-MODEL-PATH",
+                code,
                 f"{folder} holds no {name}",
                 where=str(folder / name),
                 fix="save model and fast tokeniser with save_pretrained(FOLDER), and give that folder",
             )
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        others = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".h5", ".safetensors"))
-        raise ModelError(
-            "TL-MODEL-FORMAT",
-            f"{folder} holds no model.safetensors; other weights are not opened",
-            where=str(weights),
-            found=", ".join(others) or "no weights",
-            fix="load the model once with transformers and save it in one file: "
-            "model.save_pretrained(FOLDER, safe_serialization=True, max_shard_size='100GB')",
-        )
+    weights = need_one_file(folder)
     return read_model(folder / "config.json", weights, folder / "tokenizer.json", _pooling(folder))
 
 

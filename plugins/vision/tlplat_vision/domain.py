@@ -35,7 +35,7 @@ from tlplat_vision import digits, imagenet, outside, sources, userdata
 from tlplat_vision.assets import ALL, EFFICIENTNET_LITE0, MNIST_5K
 from tlplat_vision.baselines import NearestNeighbour, PixelSvm
 from tlplat_vision.checkpoint import load_checkpoint
-from tlplat_vision.folder import load_folder
+from tlplat_vision.folder import WEIGHTS, load_folder
 from tlplat_vision.images import Limits
 from tlplat_vision.inputs import ImageInputs
 from tlplat_vision.labels import encode_labels
@@ -122,7 +122,8 @@ class VisionDomain(Domain):
         if Path(name).is_dir():
             return load_folder(Path(name))
         if Path(name).is_file():
-            return load_checkpoint(Path(name))
+            whole = Path(name).name == WEIGHTS and (Path(name).parent / "config.json").is_file()
+            return load_folder(Path(name).parent) if whole else load_checkpoint(Path(name))
         raise self.unknown_source(name, "timm:NAME, a weights file, a folder of transformers or of tlplat")
 
     def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:

@@ -17,6 +17,7 @@ from tlplat.modelio import load_source
 from tlplat.plan import Ref
 from tlplat.storage import read_tensors
 from tlplat.tasks.classification import Classification
+from tlplat.weights import need_one_file
 from tlplat_vision.preprocess import RESAMPLING, Fit, Preprocess
 from tlplat_vision.transformer import BACKBONES, KINDS, library
 
@@ -43,7 +44,7 @@ def load_folder(path: Path) -> SourceModel:
             where=str(path / "config.json"),
             fix="name a folder made by `tlplat pretrain` or by save_pretrained of a vision model of transformers",
         )
-    weights = _weights(path)
+    weights = need_one_file(path, WEIGHTS)
     document = _json(path / "config.json")
     kind = _kind(document, path)
     tensors, _ = read_tensors(weights)  # whole and sound, before the library sees it
@@ -72,21 +73,6 @@ def load_folder(path: Path) -> SourceModel:
             "weights_sha256": digest,
         },
     )
-
-
-def _weights(path: Path) -> Path:
-    weights = path / WEIGHTS
-    if not weights.is_file():
-        others = sorted(p.name for p in path.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".h5", ".safetensors"))
-        raise ModelError(
-            "TL-MODEL-FORMAT",
-            f"{path} holds no {WEIGHTS}; other weights are not opened",
-            where=str(weights),
-            found=", ".join(others) or "no weights",
-            fix="load the model once with transformers and save it in one file: "
-            "model.save_pretrained(FOLDER, safe_serialization=True, max_shard_size='100GB')",
-        )
-    return weights
 
 
 def _json(path: Path) -> dict[str, Any]:
