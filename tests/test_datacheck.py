@@ -234,6 +234,9 @@ def test_shifts_by_name(plant):
         y[:] = 1 - y
 
     plant(swapped)
+    found, _ = checked(labels=300, options={"shift": 4.0})
+    assert found["covariate_shift"]["figures"]["auroc"] > 0.85
+    assert "concept_shift" not in found, "no source row is like the target's: nothing is known of what labels mean"
     found, _ = checked(labels=300, options={"shift": 0.0})
     assert found["concept_shift"]["figures"]["seen"] < 0.5 < found["concept_shift"]["figures"]["expected"]
     assert "covariate_shift" not in found

@@ -18,6 +18,8 @@ from tlplat.tasks.base import Task
 
 APART = 0.65
 """AUROC of telling source and target rows apart from which the rows are said to differ."""
+TOO_FAR = 0.85
+"""AUROC from which hardly any source row is like the target's, so that nothing is said of what labels mean."""
 SHIFTED = 0.1
 """Total variation distance of label frequencies from which they are said to differ (and by a test at 0.001)."""
 LOST = 0.15
@@ -54,7 +56,7 @@ def drift(
         return
     ours, theirs = target_rows.targets.numpy(), source_rows.targets.numpy()
     yield from _label_shift(theirs, ours, info.labels)
-    if model.head is not None:
+    if model.head is not None and area < TOO_FAR:
         weight, bias = (model.head[k].double().numpy() for k in ("weight", "bias"))
         pairs = ((z, few_source.targets.numpy()), (t, few_target.targets.numpy()))
         right = [(x @ weight.T + bias).argmax(axis=1) == y for x, y in pairs]
