@@ -61,6 +61,16 @@ def test_a_classical_winner_is_hurts_but_not_negative_transfer():
     assert not verdict.negative_transfer
 
 
+def test_beating_a_badly_chosen_reference_is_no_help_where_scratch_does_as_well():
+    transfer, scratch = standing("t", 0.9, 2.0), standing("scratch", 0.5, 2.0, transfers=False, cost=0.5)
+    classical = standing("kmer", 0.7, 0.3, transfers=False)
+    verdict = judge([transfer, scratch, classical], True)
+    assert verdict.reference == "kmer"
+    assert verdict.difference.low > 0
+    assert (verdict.outcome, verdict.recommended) == ("ties", "t")
+    assert judge([transfer, classical], True).outcome == "helps"
+
+
 def test_the_choice_is_made_on_validation_not_on_test():
     lucky = standing("lucky", 0.5, 3.0)
     chosen = standing("chosen", 0.8, 1.0)

@@ -141,12 +141,18 @@ def labelling_error(a: Standing, b: Standing) -> float:
 class Verdict:
     """Does transfer pay? Differences are signed so that positive means that the winner is better.
 
+    It *helps* where the winner is clearly better than the reference and than scratch of its own architecture: a
+    reference that validation chose badly is beaten by random weights too, and then the source was of no use. Both must
+    hold, so neither test needs a correction (intersection-union, Berger 1982).
+
     Attributes:
         winner: best transfer by validation. reference: best of what can be done without.
         difference: winner minus reference on test rows, interval at ``level``.
-        against_scratch: winner minus scratch of its own architecture, where that ran.
+        against_scratch: winner minus scratch of its own architecture, where that ran. Where scratch is not the
+            reference, its interval counts the labelled rows' luck of the winner alone.
         adaptation: winner minus zero-shot of its own source, where that ran and is not the winner.
-        recommended: what to use; in a tie the cheaper at inference, then in trained parameters.
+        recommended: what to use; where winner and reference are tied the cheaper at inference, then in trained
+            parameters.
     """
 
     outcome: Literal["helps", "ties", "hurts"]
@@ -203,11 +209,13 @@ def judge(standings: Sequence[Standing], higher_is_better: bool, chosen: str | N
     zero_shot = next((s for s in transfers if s.zero_shot and s is not winner and s.source == winner.source), None)
     against_scratch = _gain(winner, scratch, level, higher_is_better) if scratch else None
     adaptation = _gain(winner, zero_shot, level, higher_is_better) if zero_shot else None
-    outcome: Literal["helps", "ties", "hurts"] = (
-        "helps" if difference.low > 0 else "hurts" if difference.high < 0 else "ties"
-    )
-    cheaper = min((winner, reference), key=lambda s: (s.inference_cost, s.trained))
-    recommended = {"helps": winner, "hurts": reference, "ties": cheaper}[outcome]
+    scratch_is_as_good = against_scratch is not None and against_scratch.low <= 0
+    outcome: Literal["helps", "ties", "hurts"] = "ties"
+    recommended = min((winner, reference), key=lambda s: (s.inference_cost, s.trained))
+    if difference.low > 0:
+        outcome, recommended = ("ties" if scratch_is_as_good else "helps"), winner
+    elif difference.high < 0:
+        outcome, recommended = "hurts", reference
     return Verdict(
         outcome=outcome,
         negative_transfer=against_scratch is not None and against_scratch.high < 0,

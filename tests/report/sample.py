@@ -115,6 +115,16 @@ def ties() -> dict[str, Any]:
     return document
 
 
+def no_better_than_scratch() -> dict[str, Any]:
+    """Clearly above the reference, and not above random weights."""
+    document = sample()
+    document["verdict"] |= {
+        "outcome": "ties",
+        "against_scratch": {"difference": 0.0043, "interval": [-0.0119, 0.0204]},
+    }
+    return document
+
+
 def hurts() -> dict[str, Any]:
     """A 3-mer model wins, and the transferred network is worse than one from random weights."""
     document = sample()
@@ -349,6 +359,7 @@ ALL = {
     for f in (
         sample,
         ties,
+        no_better_than_scratch,
         hurts,
         ten_labels,
         asked,

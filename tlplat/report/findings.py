@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlplat.report.document import ComparisonPart, Report, by_key
+from tlplat.report.document import ComparisonPart, Report, VerdictPart, by_key
 from tlplat.report.words import MetricWords, called, metric_words, points, points_interval, score
 
 
@@ -34,11 +34,22 @@ def verdict_sentence(report: Report) -> str:
             f"Transfer hurts: {winner}, the best transferred model, is {size} {words.unit} {span} {side} {reference}, "
             "made without transfer."
         )
+    if _above_reference(verdict):
+        return (
+            f"Transfer makes no clear difference: {winner} is {size} {words.unit} {span} {side} {reference}, the best "
+            "without transfer by validation, but not clearly better than the same network trained from random "
+            f"weights{_figure(verdict.against_scratch, words)}."
+        )
     apart = f"is {size} {words.unit} {side}" if size.strip("0.") else "scores the same as"
     return (
         f"Transfer makes no clear difference: {winner} {apart} {reference}, the best without transfer, "
         f"and the interval {span} includes zero."
     )
+
+
+def _above_reference(verdict: VerdictPart) -> bool:
+    low = verdict.interval[0]
+    return low is not None and low > 0
 
 
 def advice(report: Report) -> str:
@@ -50,11 +61,8 @@ def advice(report: Report) -> str:
         return "Nothing can be recommended by this score."
     names = by_key(report)
     winner, use = called(names[verdict.winner]), called(names[verdict.recommended])
-    why = {
-        "helps": "",
-        "hurts": "",
-        "ties": ", which is the cheaper of the two: first at inference, then in trained weights",
-    }[verdict.outcome]
+    tied = verdict.outcome == "ties" and not _above_reference(verdict)
+    why = ", which is the cheaper of the two: first at inference, then in trained weights" if tied else ""
     if verdict.recommended == verdict.winner:
         return f"Use {use}{why}. It is the model in model/."
     return f"Use {use}{why}. The folder model/ still holds {winner}, the best transferred model."
