@@ -50,8 +50,8 @@ SENTENCES = {
     sample.ties: "Transfer makes no clear difference: l2sp is 0.4 points of AUROC above scratch, the best without "
     "transfer, and the interval [-1.2, 2.0] includes zero.",
     sample.no_better_than_scratch: "Transfer makes no clear difference: l2sp is 7.3 points of AUROC [5.1, 9.6] above "
-    "one-hot logistic regression, the best without transfer by validation, but not clearly better than the same network "
-    "trained from random weights (+0.4 points of AUROC [-1.2, 2.0]).",
+    "one-hot logistic regression, the best without transfer by validation, but not clearly better than the same "
+    "network trained from random weights (+0.4 points of AUROC [-1.2, 2.0]).",
     sample.hurts: "Transfer hurts: l2sp, the best transferred model, is 9.9 points of AUROC [7.0, 12.4] below "
     "one-hot logistic regression, made without transfer.",
     sample.lower_is_better: "Transfer helps: l2sp is 0.073 in log loss [0.051, 0.096] better than one-hot logistic "
