@@ -211,7 +211,5 @@ def _legend(*entries: tuple[Role, str]) -> tuple[tuple[Markup, str], ...]:
 
 
 def _tick_time(seconds: float) -> str:
-    for size, unit in ((3600, "h"), (60, "min"), (1, "s")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    """Ticks are powers of ten, so seconds read best."""
+    return f"{seconds:,.10g} s"
