@@ -165,8 +165,17 @@ def test_a_head_of_other_labels_is_left_alone(sourcing):
     assert torch.equal(turned.head["weight"], source.head["weight"].flip(0))
 
 
-def test_a_run_with_two_sources_reports_both_and_its_model_predicts(toy, tmp_path):
-    """The second source has a head of its own and wins, so model/ holds its preprocessing, not the first one's."""
+def test_a_run_with_two_sources_reports_both_and_its_model_predicts(toy, tmp_path, monkeypatch):
+    """The first source knows nothing, so the second one wins, and model/ holds its preprocessing."""
+    original = toy.Toy.source
+
+    def ignorant(self, name, options, context):
+        made = original(self, name, options, context)
+        return (
+            dataclasses.replace(made, state={k: 0 * v for k, v in made.state.items()}) if name == "headless" else made
+        )
+
+    monkeypatch.setattr(toy.Toy, "source", ignorant)
     made = config(source="headless,doubled", out=tmp_path / "run")
     done = run(made, load_registry(made), Reporter())
     candidates = {c["key"]: c for c in done.report["candidates"]}
