@@ -34,7 +34,7 @@ from machine import RESULTS, machine, publish
 NAME = "extraction_domains"
 TITLE = "Extraction from raw rows"
 TEXTS = ("tlplat", "tlplat bf16", "st 32", "st 64", "st 128", "st bf16 32", "st bf16 64", "st bf16 128")
-IMAGES = ("tlplat images", "tlplat images bf16", "timm 64", *(f"timm channels_last {n}" for n in (16, 64, 256)))
+IMAGES = ("tlplat images", "tlplat images bf16", "timm 64", *(f"timm channels_last {n}" for n in (4, 16, 64, 256)))
 WORK = Path(tempfile.gettempdir()) / "tlplat-bench-extraction"
 SIDE = 320
 """Pixels of an image file."""
@@ -158,11 +158,11 @@ def our_images(precision: str, count: int) -> tuple[dict[str, float], torch.Tens
     with tempfile.TemporaryDirectory() as cache:
         given = dataclasses.replace(given, cache=Path(cache))
         made = store(given, cache, precision)
-        rows = userdata.read_rows(folder, None, Columns(), given, labelled=False)
+        rows = userdata.read_rows([folder], Columns(), given, labelled=False)
         few = dataclasses.replace(rows, records=rows.records[:32], content="few")
         made.features(source, userdata.inputs_of(few, how, Limits(), given))
         watch = Watch()
-        rows = userdata.read_rows(folder, None, Columns(), given, labelled=False)
+        rows = userdata.read_rows([folder], Columns(), given, labelled=False)
         inputs = userdata.inputs_of(rows, how, Limits(), given)
         prepared = watch.read()["cpu"]
         z = made.features(source, inputs)

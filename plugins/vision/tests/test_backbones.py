@@ -102,6 +102,17 @@ def test_extraction_gives_the_modules_features(side):
     assert not torch.equal(rounded, full)
 
 
+def test_extraction_a_few_images_at_a_time(monkeypatch):
+    net, batch = trained(EfficientNetLite(**SMALL)), images(7, 3, 32)
+    sizes, embed = [], net.embed
+    monkeypatch.setattr(net, "embed", lambda part: sizes.append(len(part)) or embed(part))
+    monkeypatch.setattr("tlplat_vision.frozen.PIXELS", 3 * 32 * 32 + 1)
+    with torch.no_grad():
+        found = net.extractor("full")(batch)
+        assert sizes == [3, 3, 1]
+        torch.testing.assert_close(found, net(batch), atol=1e-4, rtol=1e-4)
+
+
 def test_an_edited_network_runs_its_modules():
     net = EfficientNetLite(**SMALL)
     net.blocks["stage1"][0].narrow[0] = torch.nn.Sequential(net.blocks["stage1"][0].narrow[0])
