@@ -224,11 +224,12 @@ class Domain(ABC):
     def unknown_source(self, name: str, also: str = "a folder made by tlplat") -> ModelError:
         """ModelError TL-MODEL-UNKNOWN: ``name`` is none of :meth:`sources`, nor ``also``, which are taken besides."""
         known = [info.name for info in self.sources()]
+        onnx = [] if type(self).intake is Domain.intake else ["an ONNX file"]
         return ModelError(
             "TL-MODEL-UNKNOWN",
             f"the domain {self.name} has no source model {name!r}{did_you_mean(name, known)}",
             found=name,
-            expected=", ".join(known) + f", an ONNX file, {also}",
+            expected=", ".join([*known, *onnx, also]),
             fix=f"choose one with --source (`tlplat sources --domain {self.name}` lists them); none comes from a hub",
         )
 

@@ -77,11 +77,7 @@ class Arrays(Domain):
             return load_source(path, options.source_labels)
         if path.is_file():
             raise _no_structure(path)
-        raise ModelError(
-            "TL-MODEL-UNKNOWN",
-            f"no source model {name!r}",
-            fix="name a Keras model (.keras, .h5), an ONNX model (.onnx) or a folder that `tlplat pretrain` wrote",
-        )
+        raise self.unknown_source(name, "a Keras model (.keras, .h5), or a folder made by tlplat")
 
     def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
         """The rows as they are, of the network's type."""

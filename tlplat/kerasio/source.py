@@ -17,11 +17,10 @@ from tlplat.kerasio.graph import INPUT, Graph, Layer, Reading
 from tlplat.kerasio.layers import KINDS
 from tlplat.kerasio.opening import Opened, opened
 from tlplat.kerasio.stored import arrays
-from tlplat.model import SourceModel, TaskInfo
+from tlplat.model import SourceModel
+from tlplat.outputs import head_of_outputs, task_of_outputs
 from tlplat.plan import Ref
 from tlplat.storage import sha256_file
-from tlplat.tasks.classification import Classification
-from tlplat.tasks.regression import Regression
 
 HEADS = ("linear", "sigmoid", "softmax")
 """Activations that an output layer has."""
@@ -53,7 +52,9 @@ def load_source(path: Path, labels: Sequence[str] = ()) -> SourceModel:
             body, head = graph.layers, None
             backbone = KerasBackbone([x.to_json() for x in body], graph.shape, graph.sequential, None, False)
         state, own = _weights(file, graph, backbone, head)
-    task = _task(head, labels, path)
+    task = None
+    if head is not None:
+        task = task_of_outputs(head.options["units"], head.options["activation"], labels, path)
     return SourceModel(
         name=plain_name(path.stem),
         base=Ref(KerasBackbone.name, backbone.config()),
@@ -116,7 +117,10 @@ def _weights(
             if tuple(a.shape) != w
         ]
         if not wrong:
-            own = _head(head, [torch.from_numpy(_read(a).astype(np.float32)) for a in found])
+            kernel, *bias = [torch.from_numpy(_read(a).astype(np.float32)) for a in found]
+            own = head_of_outputs(
+                kernel.T.contiguous(), bias[0] if bias else torch.zeros(units), head.options["activation"]
+            )
     if wrong:
         raise ModelError(
             "TL-MODEL-SHAPE",
@@ -129,34 +133,6 @@ def _weights(
         if t.is_meta:  # a scale or shift that Keras was told to leave out, or torch's count of batches
             state[name] = (torch.ones if name.endswith("weight") else torch.zeros)(t.shape, dtype=t.dtype)
     return state, own
-
-
-def _head(head: Layer, found: list[Tensor]) -> dict[str, Tensor]:
-    """Weight (outputs, d) and bias (outputs,); one sigmoid becomes two logits, the first of which is 0."""
-    weight, bias = found[0].T.contiguous(), found[1] if len(found) > 1 else torch.zeros(found[0].shape[1])
-    if head.options["units"] == 1 and head.options["activation"] == "sigmoid":
-        return {"weight": torch.cat([torch.zeros_like(weight), weight]), "bias": torch.cat([torch.zeros(1), bias])}
-    return {"weight": weight, "bias": bias}
-
-
-def _task(head: Layer | None, labels: Sequence[str], path: Path) -> TaskInfo | None:
-    """What the output layer predicts: classes, numbered unless named, or one number."""
-    if head is None:
-        return None
-    units, says = head.options["units"], head.options["activation"]
-    if units == 1 and says != "sigmoid":
-        return Regression().info() if says == "linear" else None
-    classes = 2 if units == 1 else units
-    if labels and len(labels) != classes:
-        raise ModelError(
-            "TL-MODEL-LABELS",
-            f"{len(labels)} labels were given for the {classes} outputs of {path.name}",
-            where=str(path),
-            found=", ".join(labels[:10]),
-            fix="name the class of each output, in order, or none",
-        )
-    names = list(labels) or [str(i) for i in range(classes)]
-    return Classification(names, multi_label=says == "sigmoid" and units > 1).info()
 
 
 def _preprocess(graph: Graph) -> dict[str, Any]:

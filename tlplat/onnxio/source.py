@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,14 @@ import torch
 
 from tlplat.errors import ModelError
 from tlplat.intake import Intake, NetworkInput, told
-from tlplat.model import SourceModel, TaskInfo
+from tlplat.model import SourceModel
 from tlplat.onnxio.backbone import OnnxBackbone
-from tlplat.onnxio.ending import Ending, cut, ending, need_modest
+from tlplat.onnxio.ending import cut, ending, need_modest
 from tlplat.onnxio.opening import library, opened
 from tlplat.onnxio.running import digest_of, run, session
+from tlplat.outputs import head_of_outputs, task_of_outputs
 from tlplat.plan import Ref
 from tlplat.storage import sha256_file
-from tlplat.tasks.classification import Classification
-from tlplat.tasks.regression import Regression
 
 SUFFIX, MARK = ".onnx", "#"
 DTYPES = ("float32", "float64", "float16", "uint8", "int8", "int32", "int64")
@@ -62,12 +61,14 @@ def load_source(name: str, domain: str, feed: Callable[[NetworkInput], Intake]) 
         "channels_last": intake.channels_last,
     }
     head = ends.head if ends.head is not None and ends.head["weight"].shape[1] == width else None
-    task = None if head is None else _task(head, ends, intake.labels or given.labels, path)
+    task = (
+        None if head is None else task_of_outputs(len(head["weight"]), ends.says, intake.labels or given.labels, path)
+    )
     return SourceModel(
         name=path.stem,
         base=Ref(OnnxBackbone.name, args),
         state={"blocks.graph.content": torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())},
-        head=None if head is None or task is None else _two_logits(head, ends),
+        head=None if head is None or task is None else head_of_outputs(head["weight"], head["bias"], ends.says),
         task=task,
         preprocess=dict(intake.preprocess),
         provenance={
@@ -142,29 +143,3 @@ def _width(made: Any, given: NetworkInput, rows: int | None, intake: Intake, pat
 def _as_network(intake: Intake) -> tuple[int, ...]:
     shape = intake.shape
     return (*shape[1:], shape[0]) if intake.channels_last else shape
-
-
-def _task(head: Mapping[str, torch.Tensor], ends: Ending, labels: Sequence[str], path: Path) -> TaskInfo | None:
-    """What the head predicts: classes, numbered unless named, or one number."""
-    outputs = len(head["weight"])
-    if outputs == 1 and ends.says != "sigmoid":
-        return Regression().info() if ends.says == "linear" else None
-    classes = 2 if outputs == 1 else outputs
-    if labels and len(labels) != classes:
-        raise ModelError(
-            "TL-MODEL-LABELS",
-            f"{len(labels)} labels were given for the {classes} outputs of {path.name}",
-            where=str(path),
-            found=", ".join(labels[:10]),
-            fix="name the class of each output, in order, or none",
-        )
-    names = list(labels) or [str(i) for i in range(classes)]
-    return Classification(names, multi_label=ends.says == "sigmoid" and outputs > 1).info()
-
-
-def _two_logits(head: Mapping[str, torch.Tensor], ends: Ending) -> dict[str, torch.Tensor]:
-    """The head; one sigmoid becomes two logits, the first of which is 0."""
-    weight, bias = head["weight"], head["bias"]
-    if len(weight) == 1 and ends.says == "sigmoid":
-        return {"weight": torch.cat([torch.zeros_like(weight), weight]), "bias": torch.cat([bias.new_zeros(1), bias])}
-    return {"weight": weight, "bias": bias}

@@ -210,7 +210,7 @@ DATA_CASES = {
     "data-class-too-small": (
         {"x.fasta": records(11), "labels.csv": labels(["a", "b"] * 5 + ["c"])},
         TABLE,
-        ("TL-DATA-CLASS-SMALL", "class", "1 sample", "needs"),
+        ("TL-DATA-CLASS-SMALL", "class 'c'", "1 sample", "needs"),
     ),
     "data-label-missing": (
         {"x.fasta": records(100), "labels.csv": labels(["a", "b"] * 48 + ["a"])},

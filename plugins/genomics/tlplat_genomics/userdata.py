@@ -116,9 +116,10 @@ def split_rows(
     for label in np.unique(targets.numpy()).tolist():
         inside = split.test[targets.numpy() == label]
         if inside.all() or not inside.any():
+            name = rows.labels[int((targets == label).nonzero()[0])]
             raise DataError(
                 "TL-DATA-CLASS-SMALL",
-                f"class number {label} has {len(inside)} sample{'' if len(inside) == 1 else 's'} in one cluster of "
+                f"class {name!r} has {len(inside)} sample{'' if len(inside) == 1 else 's'} in one cluster of "
                 "near-copies; a split into training and test needs at least 2 clusters of each class",
                 found=f"{split.report['groups']} clusters among {len(rows.ids)} sequences",
                 fix="add sequences of that class that are not near-copies of each other",

@@ -58,6 +58,7 @@ def test_a_class_in_one_cluster_is_refused(reviews, encoded):
     with pytest.raises(DataError) as caught:
         split_rows(rows, encoded(rows.texts), strata(rows), 0.3, 0)
     assert caught.value.code == "TL-DATA-CLASS-SMALL"
+    assert "class 'pos' has its 2 rows" in caught.value.message
 
 
 def test_a_given_split_that_leaks_is_refused(reviews, encoded):

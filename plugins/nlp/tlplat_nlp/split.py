@@ -49,9 +49,10 @@ def split_rows(rows: Rows, inputs: TextInputs, strata: Ints, share: float, seed:
         inside = np.flatnonzero(stratum == value)
         local = np.unique(groups[inside], return_inverse=True)[1]
         if not len(inside) or local.max() == 0:
+            name = rows.labels[int(np.argmax(strata == value))]
             raise DataError(
                 "TL-DATA-CLASS-SMALL",
-                f"class number {value} has its {int((strata == value).sum())} rows in one cluster of near-copies or "
+                f"class {name!r} has its {int((strata == value).sum())} rows in one cluster of near-copies or "
                 "one group; a split into training and test needs at least 2 clusters of each class",
                 found=f"{len(first)} clusters among {len(rows)} rows",
                 fix="add rows of that class that are not near-copies of each other",
