@@ -109,7 +109,8 @@ class DataTable(Table):
     target: Text | None = Field(default=None, description="the column to predict")
     group: Text | None = Field(default=None, description="the column whose rows must not be split")
     split: Text | None = Field(
-        default=None, description="the column that says train, val or test; default: the domain splits"
+        default=None,
+        description="the column, or field of titles, that says train, val or test; default: the domain splits",
     )
     val_data: FilePath | None = Field(
         default=None, description="validation rows, beside --data and --test-data; default: folds of the labelled rows"

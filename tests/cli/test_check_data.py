@@ -12,7 +12,7 @@ def test_findings_in_words_and_as_json(toy, tlplat):
     assert all({"kind", "severity", "message", "fix", "rows"} <= finding.keys() for finding in document["findings"])
 
 
-def test_data_that_a_run_refuses_end_with_3(toy, tlplat, monkeypatch):
+def test_data_that_a_run_refuses_end_with_3_and_say_so_once(toy, tlplat, monkeypatch):
     import torch
 
     original = toy.Toy.target
@@ -27,3 +27,6 @@ def test_data_that_a_run_refuses_end_with_3(toy, tlplat, monkeypatch):
     assert (outcome.code, outcome.error) == (3, "TL-LEAK-DUP")
     assert outcome.document["error"]["code"] == "TL-LEAK-DUP"
     assert "TL-LEAK-DUP" in [finding["kind"] for finding in outcome.document["findings"]]
+    said = tlplat("check-data", "--domain", "toy", "--labels", "300", "--set", "options.shift=2.0")
+    assert (said.out + said.err).count("on both sides of the split") == 1
+    assert "note: source and target rows differ" in said.out

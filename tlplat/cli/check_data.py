@@ -11,6 +11,7 @@ from tlplat.cli.faults import ToldError
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.output import emit_json, json_option
 from tlplat.cli.progress import TerminalReporter
+from tlplat.errors import TlplatError
 from tlplat.isolate import stdout_to_stderr
 
 EPILOG = """\b
@@ -48,16 +49,18 @@ def command(ctx: click.Context, /, quiet: bool, as_json: bool, **given: Any) -> 
     if as_json:
         emit_json({**document, **({"error": error.to_json()["error"]} if error else {})})
     else:
-        write_findings(document)
+        write_findings(document, error)
     if error:
         raise ToldError(error) if as_json else error
 
 
-def write_findings(document: dict[str, Any]) -> None:
-    """Each finding in a few lines: how grave, what, which rows, what to do."""
+def write_findings(document: dict[str, Any], error: TlplatError | None) -> None:
+    """Each finding in a few lines: how grave, what, which rows, what to do; without the ``error`` that is told last."""
     if not document["findings"]:
         click.echo("nothing was found that you should look at")
-    for finding in document["findings"]:
+    kinds = [finding["kind"] for finding in document["findings"]]
+    last = kinds.index(error.code) if error else None
+    for finding in (finding for i, finding in enumerate(document["findings"]) if i != last):
         click.echo(f"{finding['severity']}: {finding['message']}")
         for row in finding["rows"]:
             click.echo(f"  {row}")

@@ -72,36 +72,51 @@ def files_given(data: DataOptions) -> list[Path]:
 
 
 def given_sides(
-    data: DataOptions, sizes: Sequence[int], names: Sequence[str | None], place: Callable[[int], str]
+    data: DataOptions,
+    sizes: Sequence[int],
+    names: Sequence[str | None],
+    place: Callable[[int], str],
+    titles: bool = False,
 ) -> Sides | None:
     """The split that ``data`` asks for; None where it asks for none.
 
     Args:
         sizes: rows of each of :func:`files_given`, in order. names: (n,) what stands in the column ``data.split``; not
-            looked at without one. place: where a user finds a row, by its number.
+            looked at without one. place: where a user finds a row, by its number. titles: ``names`` stand in titles
+            of records, as ``>id split=train``, in no column.
 
     Raises:
         DataError TL-DATA-SPLIT: another word than :data:`NAMES`, or nothing, in the column; no training or no test row.
     """
     if data.split is not None:
-        side = _named(names, data.split, place)
-        return _both(Sides(side, f"the column {data.split}"), f"column {data.split}")
+        kind = "field" if titles else "column"
+        side = _named(names, data.split, place, titles)
+        return _both(Sides(side, f"the {kind} {data.split}"), f"{kind} {data.split}")
     if data.test_data is None:
         return None
     kinds = [TRAIN, *([VALIDATION] if data.val_data is not None else []), TEST]
     return _both(Sides(np.repeat(np.array(kinds, dtype=np.int8), sizes), "the files given"), str(data.test_data))
 
 
-def _named(names: Sequence[str | None], column: str, place: Callable[[int], str]) -> np.ndarray:
+def _named(names: Sequence[str | None], column: str, place: Callable[[int], str], titles: bool) -> np.ndarray:
     side = np.array([NAMES.get((name or "").strip().lower(), -1) for name in names], dtype=np.int8)
     wrong = np.flatnonzero(side < 0).tolist()
     if wrong:
+        of, into = f"the column {column!r}", "every row of that column, or name another column with --split"
+        words = ["train", "val", "test"]
+        if titles:
+            of, into = (
+                f"a field {column!r} of their titles",
+                "every title, or give a file of test rows with --test-data",
+            )
+            words = [f"{column}={word}" for word in words]
+        said = "{}, {} or {}".format(*words)
         raise DataError(
             "TL-DATA-SPLIT",
-            f"{len(wrong)} of {len(names)} rows name no side of the split in the column {column!r}",
+            f"{len(wrong)} of {len(names)} rows name no side of the split in {of}",
             findings=[Finding("no side of a split", place(i)) for i in wrong],
-            expected="train, val or test",
-            fix="write train, val or test into every row of that column, or name another column with --split",
+            expected=said,
+            fix=f"write {said} into {into}",
         )
     return side
 

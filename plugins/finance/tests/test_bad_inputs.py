@@ -172,6 +172,13 @@ def test_one_bad_value_is_placed(change, code, loans, write, context):
     assert "row 7" in error.render()
 
 
+def test_a_class_of_one_row_is_named(loans, write, context):
+    path = write("l.csv", put(loans(60), 6, "outcome", "restructured"))
+    error = refused({}, DataOptions(path=path, target="outcome"), context)
+    assert error.code == "TL-DATA-CLASS-SMALL"
+    assert "class 'restructured' has all its rows (1)" in error.message
+
+
 def test_columns_that_are_not_there(loans, write, context):
     path = write("l.csv", loans(60))
     assert refused({}, DataOptions(path=path, target="outcom"), context).code == "TL-DATA-COLUMN"

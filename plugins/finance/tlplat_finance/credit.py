@@ -151,7 +151,7 @@ def _split(options: Any, loans: Loans, everything: Examples, data_seed: int) -> 
         test = loans.sides.test
         return split.Split(np.flatnonzero(~test), np.flatnonzero(test), {"by": loans.sides.by})
     if loans.days is None:
-        return split.by_group(everything.targets, groups, options.test_share, data_seed)
+        return split.by_group(everything.targets, loans.labels, groups, options.test_share, data_seed)
     found = split.by_time(loans.days, options.test_share, options.embargo or 0)
     apart = ~np.isin(groups[found.pool], groups[found.test])
     if not apart.any():

@@ -111,7 +111,7 @@ def credit_source(
     if loans.sides is not None:
         parts = split.Split(np.flatnonzero(~loans.sides.test), np.flatnonzero(loans.sides.test), {"by": loans.sides.by})
     elif loans.days is None:
-        parts = split.by_group(targets, groups, VALIDATION, 0)
+        parts = split.by_group(targets, loans.labels, groups, VALIDATION, 0)
     else:
         parts = split.by_time(loans.days, VALIDATION, embargo)
     encoder = TableEncoder.fit(loans.select(parts.pool).table)

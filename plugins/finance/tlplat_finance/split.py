@@ -75,19 +75,22 @@ def grouped(inputs: Inputs, given: Sequence[Hashable] | None) -> np.ndarray:
     return np.unique([root(i) for i in range(len(inputs))], return_inverse=True)[1].astype(np.int64)
 
 
-def by_group(targets: torch.Tensor, groups: np.ndarray, share: float, data_seed: int) -> Split:
-    """About ``share`` of the rows as test rows, groups whole, classes alike.
+def by_group(
+    targets: torch.Tensor, labels: Sequence[str | None], groups: np.ndarray, share: float, data_seed: int
+) -> Split:
+    """About ``share`` of the rows as test rows, groups whole, classes alike; ``labels`` are what targets number.
 
     Raises:
         DataError TL-DATA-CLASS-SMALL: rows of a class in one group only.
     """
     y = targets.numpy()
     for label in np.unique(y).tolist():
-        if len(np.unique(groups[y == label])) < 2:
+        rows = np.flatnonzero(y == label)
+        if len(np.unique(groups[rows])) < 2:
             raise DataError(
                 "TL-DATA-CLASS-SMALL",
-                f"all {int((y == label).sum())} rows of class number {label} are in one group (of --group, or of equal "
-                "rows); a split needs 2",
+                f"class {labels[rows[0]]!r} has all its rows ({len(rows)}) in one group (of --group, or of equal rows); "
+                "a split needs 2",
                 fix="give more rows of that class, or leave it out",
             )
     fold = stratified(y, groups, max(2, round(1 / share)), data_seed)[0]

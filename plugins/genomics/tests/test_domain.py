@@ -126,6 +126,9 @@ def test_a_split_in_titles_and_in_a_column(source, context, write, dna):
         found = DOMAIN.target(GenomicsOptions(), DataOptions(path, labels, split="fold"), source, context)
         assert found.test.ids == [f"s{i}" for i in range(12, 18)]
         assert found.pool.validation.tolist() == [False] * 8 + [True] * 4
+    unmarked = DataOptions(write("b.fa", titles.replace("fold=", "part=")), "header", split="fold")
+    with pytest.raises(DataError, match="a field 'fold' of their titles"):
+        DOMAIN.check(GenomicsOptions(), unmarked, context)
 
 
 def test_near_copies_never_part(source, context, write, dna):

@@ -225,9 +225,11 @@ def _limits(megabytes: int) -> Limits:
 def _user_rows(options: GenomicsOptions, data: DataOptions) -> tuple[userdata.Rows, Sides | None]:
     """The rows of all files, and the split that the user made, where there is one."""
     limits = _limits(options.max_data_mb)
-    parts = [userdata.labelled_rows(path, data, options.sequence, limits) for path in files_given(data)]
+    files = files_given(data)
+    parts = [userdata.labelled_rows(path, data, options.sequence, limits) for path in files]
     rows = reduce(userdata.joined, parts)
-    return rows, given_sides(data, [len(part.ids) for part in parts], rows.splits, lambda i: rows.ids[i])
+    titles = data.split is not None and any(userdata.has_titles(path, limits) for path in files)
+    return rows, given_sides(data, [len(part.ids) for part in parts], rows.splits, rows.ids.__getitem__, titles)
 
 
 def _settled(preprocess: Preprocess, longest: int) -> Preprocess:

@@ -71,9 +71,7 @@ def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) 
     Raises:
         UsageError TL-USAGE: nothing says where labels are. DataError TL-DATA-LABEL-MISSING: rows without.
     """
-    unsaid = data.labels_from is None and data.target is None
-    files = files_of(path, SUFFIXES) if unsaid else []
-    if any(file.exists() and format_of(file, limits) != "table" for file in files):
+    if data.labels_from is None and data.target is None and has_titles(path, limits):
         raise UsageError(
             "TL-USAGE",
             f"{path} holds sequences, and nothing says where their labels are",
@@ -82,6 +80,11 @@ def labelled_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) 
     rows = read_rows(path, data, sequence, limits)
     need_labels(rows.labels, rows.ids, str(_labels_file(data) or path))
     return rows
+
+
+def has_titles(path: Path, limits: Limits) -> bool:
+    """Whether any file there holds records with titles, and no table."""
+    return any(file.exists() and format_of(file, limits) != "table" for file in files_of(path, SUFFIXES))
 
 
 def joined(first: Rows, second: Rows) -> Rows:
