@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 from tlplat.errors import PluginError, TlplatError
@@ -18,19 +18,41 @@ Probe = tuple[Callable[[], Any], Callable[[Any], Any]]
 def stdout_to_stderr() -> Iterator[None]:
     """Send what is printed on stdout to stderr, from Python and from C alike, so that stdout stays machine readable."""
     sys.stdout.flush()
+    with _sent(1, 2), redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
+def kept_quiet() -> Iterator[None]:
+    """Drop what libraries print, on stdout and stderr, from Python and from C; ``TLPLAT_DEBUG=1`` shows it."""
+    if os.environ.get("TLPLAT_DEBUG") == "1":
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with ExitStack() as stack:
+        nothing = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        for place in (_sent(1, nothing.fileno()), _sent(2, nothing.fileno())):
+            stack.enter_context(place)
+        stack.enter_context(redirect_stdout(nothing))
+        stack.enter_context(redirect_stderr(nothing))
+        yield
+
+
+@contextmanager
+def _sent(descriptor: int, to: int) -> Iterator[None]:
+    """What is written to one file descriptor goes to another."""
     try:
-        saved = os.dup(1)
-    except OSError:  # stdout is closed: nothing can be printed on it
-        saved = -1
+        saved = os.dup(descriptor)
+    except OSError:  # it is closed: nothing can be printed on it
+        yield
+        return
     try:
-        if saved >= 0:
-            os.dup2(2, 1)
-        with redirect_stdout(sys.stderr):
-            yield
+        os.dup2(to, descriptor)
+        yield
     finally:
-        if saved >= 0:
-            os.dup2(saved, 1)
-            os.close(saved)
+        os.dup2(saved, descriptor)
+        os.close(saved)
 
 
 @contextmanager

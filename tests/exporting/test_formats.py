@@ -162,17 +162,25 @@ def test_what_says_something_else_is_not_written(tmp_path, monkeypatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_traced_is_refused(tmp_path) -> None:
+@pytest.mark.parametrize("form", ["onnx", "torch-export"])
+def test_what_cannot_be_traced_is_refused_without_its_graph(form, tmp_path, capfd, monkeypatch) -> None:
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * 2 if x.sum().item() > 0 else x
 
     x = torch.randn(4, 3)
-    made = Ready(Plain(Branching(), ("inputs",)), ("inputs",), (x,), x, {}, None)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="cannot be written as torch-export") as caught:
-        export(made, "torch-export", tmp_path / "m.pt2")
-    assert caught.value.code == "TL-EXPORT-FAILED"
-    assert not list(tmp_path.iterdir())
+    made = Ready(Plain(Branching(), ("inputs",)).eval(), ("inputs",), (x,), x, {}, None)  # type: ignore[arg-type]
+
+    def refused() -> str:
+        with pytest.raises(ModelError, match=f"cannot be written as {form}") as caught:
+            export(made, form, tmp_path / f"m{FORMATS[form].suffixes[0]}")
+        assert caught.value.code == "TL-EXPORT-FAILED"
+        assert not list(tmp_path.iterdir())
+        return "".join(capfd.readouterr())
+
+    assert refused() == ""
+    monkeypatch.setenv("TLPLAT_DEBUG", "1")
+    assert "def forward" in refused()
 
 
 def test_places_that_are_refused(tmp_path) -> None:

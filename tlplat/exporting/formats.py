@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tlplat.errors import ModelError, PluginError, UsageError
 from tlplat.exporting.plain import Ready
+from tlplat.isolate import kept_quiet
 from tlplat.storage import read_tensors, write_tensors
 
 TOLERANCE = 1e-4
@@ -160,14 +161,16 @@ def export(ready: Ready, form: str, path: Path) -> Exported:
     place = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tlplat-export-"))
     try:
         try:
-            run = made.write(ready, place / path.name)
+            with kept_quiet():  # an exporter that fails prints its graph first
+                run = made.write(ready, place / path.name)
         except (ModelError, PluginError, OSError):
             raise
         except Exception as error:  # exporters raise types of their own
             raise ModelError(
                 "TL-EXPORT-FAILED",
                 f"the model cannot be written as {form}: {_root(error)}",
-                fix="choose another format (`tlplat export --help`), or a strategy that leaves the structure plain",
+                fix="choose another format (`tlplat export --help`), or a strategy that leaves the structure plain; "
+                "TLPLAT_DEBUG=1 shows all that was said",
             ) from error
         difference = _difference(run, ready, made.decodes)
         os.replace(place / path.name, path)

@@ -89,8 +89,8 @@ def by_group(
         if len(np.unique(groups[rows])) < 2:
             raise DataError(
                 "TL-DATA-CLASS-SMALL",
-                f"class {labels[rows[0]]!r} has all its rows ({len(rows)}) in one group (of --group, or of equal rows); "
-                "a split needs 2",
+                f"class {labels[rows[0]]!r} has all its rows ({len(rows)}) in one group (of --group, or of equal "
+                "rows); a split needs 2",
                 fix="give more rows of that class, or leave it out",
             )
     fold = stratified(y, groups, max(2, round(1 / share)), data_seed)[0]
