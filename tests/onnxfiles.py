@@ -65,3 +65,17 @@ def written(
     change(model)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def blind(weight: str, places: Sequence[int]) -> Change:
+    """A ``change`` that sets rows of ``weight`` to zero: the graph cannot see these inputs."""
+
+    def change(model: Any) -> None:
+        import onnx
+
+        (tensor,) = (t for t in model.graph.initializer if t.name == weight)
+        values = onnx.numpy_helper.to_array(tensor).copy()
+        values[list(places)] = 0
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, weight))
+
+    return change

@@ -34,6 +34,8 @@ SHOWN = 4
 """Rows that are shown where nobody says how many."""
 PRIVATE = "the {domain} domain shows no single row"
 
+WHOLE = "the {domain} domain does not say how rows like these fall into pieces: the blocks alone are probed"
+
 
 def explain_run(folder: Path, shown: int | None, report: Reporter) -> dict[str, Any]:
     """The explanation of a finished run over a sample of its test rows, as report.json holds it.
@@ -53,7 +55,7 @@ def explain_run(folder: Path, shown: int | None, report: Reporter) -> dict[str, 
     view = _view(stage, loaded, folder)
     test = _drawn(view.target.test, config.data_seed)
     explainer = stage.domain.explainer(loaded.preprocess, loaded.model.backbone)
-    found: dict[str, Any] = {"warnings": []}
+    found: dict[str, Any] = {"warnings": [] if explainer else [WHOLE.format(domain=stage.domain.name)]}
     if explainer is not None:
         rows = test.select(torch.arange(min(len(test), explainer.sample)))
         found |= _explained(stage.domain, explainer, loaded, rows.inputs, rows.ids, rows.targets, shown, report)

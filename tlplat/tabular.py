@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
@@ -65,20 +66,20 @@ def columns_of(encoder: TableEncoder) -> Columns:
     """How rows that ``encoder`` encodes fall into its columns, all numbers of one column together.
 
     The row that says nothing has each number at the mean of the rows that the encoder was fitted on, and of each
-    categorical column every category to the same part.
+    categorical column every category to the same part; of plain columns whose means nobody knows, zero.
     """
     owners, baseline = [], []
+    known = any(c.mean for c in encoder.columns) or all(c.kind != "plain" for c in encoder.columns)
     for i, column in enumerate(encoder.columns):
         owners += [i] * column.width
-        numbers = [1 / len(column.categories)] * len(column.categories) if column.kind == "categorical" else [0.0]
+        at_mean = column.mean if column.kind == "plain" else 0.0
+        numbers = [1 / len(column.categories)] * len(column.categories) if column.kind == "categorical" else [at_mean]
         baseline += numbers + [0.0] * column.missing
     return Columns(
         [c.name for c in encoder.columns],
         torch.tensor(owners, dtype=torch.int64),
         torch.tensor(baseline, dtype=torch.float32),
-        "a row of zeros"
-        if any(c.kind == "plain" for c in encoder.columns)
-        else "a row of mean numbers with every category equally likely",
+        "a row of mean numbers with every category equally likely" if known else "a row of zeros",
     )
 
 
@@ -105,13 +106,18 @@ def encoder_for(network: NetworkInput, domain: str, table: Table, where: str) ->
         given = f"rows of {encoder.width} numbers, as the file's metadata say"
     else:
         numbers = [name for name, values in table.items() if values.dtype != object]
-        encoder = TableEncoder(tuple(Column(name, "plain") for name in numbers))
+        encoder = TableEncoder(tuple(Column(name, "plain", mean=_mean(table[name])) for name in numbers))
         given = f"rows of {len(numbers)} numbers: {', '.join(numbers)} ({where})"
     if not network.takes((encoder.width,)):
         raise network.misfit(
             domain, given, "give the columns of numbers that the network was trained on, in its order, and no others"
         )
     return encoder
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else 0.0
 
 
 class TabularNet(Backbone):

@@ -35,7 +35,8 @@ class Column:
         kind: ``numeric`` takes one number, ``categorical`` one for each of ``categories`` (1 for the row's own);
             ``plain`` the number as it is, for a network from outside that was trained on such: none may be missing.
         missing: whether the fitted rows had missing values; then one more number says so.
-        log: whether the logarithm of 1 + value is standardised instead of the value. mean, std: of what is.
+        log: whether the logarithm of 1 + value is standardised instead of the value. mean, std: of what is; of a
+            plain column, which is not standardised, the mean that explanations are against.
     """
 
     name: str

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import json
+
 import pytest
 from commandline import tlplat
-from onnxfiles import perceptron
+from onnxfiles import blind, perceptron
 
 pytest.importorskip("onnxruntime")
 QUICK = ("--strategy", "linear_probe,full_ft", "--seeds", "1", "--jobs", "1", "--threads", "1", "--offline", "--json")
@@ -35,6 +38,25 @@ def test_columns_of_numbers_as_they_are(table, tmp_path):
     said = tlplat("predict", "run", "loans.csv", **place)
     assert said.code == 0, said.err
     assert len(said.out.splitlines()) == 161
+
+
+def test_columns_are_explained_against_their_means(table, tmp_path):
+    """The graph reads income alone; a column of raw numbers is far from zero, so its mean stands in."""
+    pytest.importorskip("captum")
+    table(160)
+    perceptron(tmp_path / "net.onnx", 2, hidden=9, change=blind("w1", [1]))
+    place = {"cwd": tmp_path, "cache": tmp_path / "cache"}
+    done = tlplat("run", *OWN, "--data", "loans.csv", "--source", "net.onnx", "--out", "run", *QUICK, **place)
+    assert done.code == 0, done.err
+    told = tlplat("explain", "run", "--json", **place).document["explanation"]
+    assert told["method"] == "occlusion"
+    assert "mean numbers" in told["against"]
+    sizes = {p["name"]: p["value"] for p in told["importance"]}
+    assert sizes["income"] > sizes["years"] == 0
+    columns = json.loads((tmp_path / "run" / "model" / "preprocess.json").read_text(encoding="utf-8"))["columns"]
+    with (tmp_path / "loans.csv").open(encoding="utf-8") as file:
+        incomes = [float(row["income"]) for row in csv.DictReader(file)]
+    assert columns[0]["mean"] == pytest.approx(sum(incomes) / len(incomes))
 
 
 def test_missing_numbers_and_other_columns_are_refused(table, tmp_path):

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import torch
 from commandline import tlplat
-from onnxfiles import convnet
+from onnxfiles import blind, convnet, written
+from tlplat_vision.domain import VisionDomain
+from tlplat_vision.inputs import ImageInputs
 from tlplat_vision.outside import intake
 
+from tlplat.attribution import attribute
 from tlplat.errors import ModelError
 from tlplat.intake import NetworkInput
+from tlplat.model import TransferModel
 from tlplat.onnxio.backbone import OnnxBackbone
 from tlplat.onnxio.source import load_source
+from tlplat.tasks.classification import Classification
 
 ort = pytest.importorskip("onnxruntime")
 QUICK = ("--strategy", "linear_probe,full_ft", "--seeds", "1", "--jobs", "1", "--threads", "1", "--offline", "--json")
@@ -34,6 +39,41 @@ def test_a_run_and_predictions(folder, tmp_path):
     said = tlplat("predict", "run", str(shots / "red"), **place)
     assert said.code == 0, said.err
     assert len(said.out.splitlines()) == 31
+    pytest.importorskip("captum")
+    told = tlplat("explain", "run", str(shots / "red"), "--rows", "2", "--json", **place).document["explanation"]
+    assert (told["method"], told["unit"], len(told["shown"])) == ("occlusion", "patch", 2)
+    assert all(row["picture"].startswith("data:image/png") for row in told["shown"])
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_patches_that_the_graph_reads_are_found(last, tmp_path):
+    """A graph that reads the pixels at y 16 to 19, x 4 to 7, channels first or last, and no others."""
+    pytest.importorskip("captum")
+    pixels = torch.zeros(28, 28, dtype=torch.bool)
+    pixels[16:20, 4:8] = True
+    each = pixels.expand(3, 28, 28).movedim(0, -1) if last else pixels.expand(3, 28, 28)
+    nodes = [
+        ("Flatten", ["x"], ["f"], {}),
+        ("Gemm", ["f", "w", "b"], ["h"], {}),
+        ("Relu", ["h"], ["z"], {}),
+        ("Gemm", ["z", "v", "c"], ["y"], {}),
+    ]
+    shapes = {"w": (28 * 28 * 3, 8), "b": (8,), "v": (8, 2), "c": (2,)}
+    unseen = (~each).flatten().nonzero()[:, 0].tolist()
+    path = written(tmp_path / "m.onnx", nodes, shapes, ["rows", *each.shape], ["rows", 2], change=blind("w", unseen))
+    source = load_source(str(path), "vision", lambda network: intake(network, None, "unit"))
+    torch.manual_seed(0)
+    net = OnnxBackbone(**source.base.args)
+    net.load_state_dict(dict(source.state))
+    model = TransferModel(net, torch.nn.Linear(8, 2)).eval()
+    images = torch.randint(0, 256, (6, 3, 28, 28), dtype=torch.uint8)
+    explainer = VisionDomain().explainer(dict(source.preprocess), model.backbone)
+    found = attribute(model, Classification(["a", "b"]), explainer, ImageInputs(images))
+    heat = found.values.abs().mean(dim=0).view(explainer.side, explainer.side)
+    assert found.method == "occlusion"
+    assert heat[8:10, 2:4].min() > 0
+    heat[7:11, 1:5] = 0  # squares of four pixels, two apart
+    assert float(heat.max()) == 0
 
 
 def test_pixels_reach_the_graph_as_asked(tmp_path):
