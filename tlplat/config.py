@@ -110,7 +110,7 @@ class DataTable(Table):
     group: Text | None = Field(default=None, description="the column whose rows must not be split")
     split: Text | None = Field(
         default=None,
-        description="the column, or field of titles, that says train, val or test; default: the domain splits",
+        description="the column, array or field of titles that says train, val or test; default: the domain splits",
     )
     val_data: FilePath | None = Field(
         default=None, description="validation rows, beside --data and --test-data; default: folds of the labelled rows"

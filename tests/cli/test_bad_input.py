@@ -25,7 +25,6 @@ USAGE = [
     (["run", "-c", "/nope/c.toml"], ["/nope/c.toml", "does not exist"]),
     (["run", "-c", "/tmp"], ["/tmp", "is a directory"]),
     (["run", "--domain", "arrays", "--split", "fold"], ["--split needs --data"]),
-    (["run", "--domain", "arrays", "--data", "x.npz", "--split", "fold"], ["arrays splits rows itself", "--split"]),
     (["run", "--domain", "genomics", "--data", "x", "--split", "f", "--test-data", "y"], ["--split, --test-data"]),
     (["run", "--domain", "genomics", "--data", "x.fa", "--val-data", "y.fa"], ["--val-data needs --test-data"]),
     (["predict", "run"], ["Missing argument", "DATA"]),
@@ -41,6 +40,12 @@ def test_usage(tlplat, arguments, said):
     assert not [word for word in said if word not in outcome.err], outcome.err
     assert outcome.out == ""
     assert not list(Path().iterdir())
+
+
+def test_a_domain_that_splits_rows_itself_takes_no_split(toy, tlplat):
+    outcome = tlplat("run", "--domain", "toy", "--data", "x.csv", "--split", "fold")
+    assert (outcome.code, outcome.error) == (2, "TL-USAGE")
+    assert "toy splits rows itself" in outcome.err
 
 
 def test_json_carries_the_same_error(tlplat):

@@ -62,10 +62,10 @@ def test_what_is_no_split(names, said):
 def test_titles_are_told_of_as_titles():
     data = DataOptions(Path("x"), split="fold")
     with pytest.raises(DataError, match="a field 'fold' of their titles") as caught:
-        given_sides(data, [2], ["train", None], place, titles=True)
+        given_sides(data, [2], ["train", None], place, "field")
     assert caught.value.fix.startswith("write fold=train, fold=val or fold=test into every title")
     assert "--test-data" in caught.value.fix
-    assert given_sides(data, [2], ["train", "test"], place, titles=True).by == "the field fold"
+    assert given_sides(data, [2], ["train", "test"], place, "field").by == "the field fold"
 
 
 def rows(groups: list[int], validation: list[bool]) -> Examples:

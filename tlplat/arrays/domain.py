@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
 from tlplat.arrays.baselines import baselines_for
 from tlplat.arrays.rows import Rows, fitting, read
 from tlplat.data.examples import Examples, Inputs, TensorInputs
+from tlplat.data.sides import files_given, given_sides
 from tlplat.data.splits import partition
 from tlplat.domain import (
     Backbone,
@@ -54,6 +56,7 @@ class Arrays(Domain):
     name: ClassVar[str] = "arrays"
     summary: ClassVar[str] = "rows of numbers (.npz, .safetensors), for a Keras model or any torch module from Python"
     Options = ArrayOptions
+    takes_split: ClassVar[bool] = True
 
     def sources(self) -> Sequence[SourceInfo]:
         return [
@@ -97,15 +100,24 @@ class Arrays(Domain):
     ) -> TargetTask:
         if data.path is None:
             raise _no_demo()
-        rows = fitting(read(data.path), source.preprocess, data.path.name)
+        rows = fitting(read(data.path, files_given(data)[1:], data.split), source.preprocess, data.path.name)
         task, targets = _task(rows, options, data.path, source)
-        ids = [f"row {i}" for i in range(len(rows))]
-        examples = Examples(TensorInputs(rows.x), targets, ids, rows.groups, rows.groups)
-        task.check(examples.targets, ids)
-        parts = max(2, round(1 / min(options.test_share, 1 - options.test_share)))
-        fold = partition(examples, context.data_seed, task, parts)[0]
-        pool, test = (fold.train, fold.validation) if options.test_share <= 0.5 else (fold.validation, fold.train)
-        how = "at random" if rows.groups is None else "whole groups"
+        sides = given_sides(data, rows.sizes, rows.sides, rows.ids.__getitem__, "array")
+        examples = Examples(
+            TensorInputs(rows.x),
+            targets,
+            rows.ids,
+            rows.groups,
+            rows.groups,
+            validation=None if sides is None else sides.validation,
+        )
+        task.check(examples.targets, rows.ids)
+        if sides is not None:
+            pool, test = (torch.from_numpy(np.flatnonzero(side)) for side in (~sides.test, sides.test))
+            how = f"as said by {sides.by}"
+        else:
+            pool, test = _held_out(examples, task, options.test_share, context.data_seed)
+            how = "at random" if rows.groups is None else "whole groups"
         card = {
             "data": data.path.name,
             "rows": len(rows),
@@ -127,7 +139,7 @@ class Arrays(Domain):
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
         rows = fitting(read(path), preprocess, path.name)
-        return [f"row {i}" for i in range(len(rows))], TensorInputs(rows.x)
+        return rows.ids, TensorInputs(rows.x)
 
     def inputs_text(self, preprocess: Mapping[str, Any]) -> str:
         shape = ", ".join("any" if side is None else str(side) for side in preprocess["shape"])
@@ -141,6 +153,13 @@ class Arrays(Domain):
         return Columns(
             [f"column {i}" for i in range(shape[0])], torch.arange(shape[0]), torch.zeros(shape[0]), "a row of zeros"
         )
+
+
+def _held_out(examples: Examples, task: Task, share: float, data_seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row numbers of pool and test."""
+    parts = max(2, round(1 / min(share, 1 - share)))
+    fold = partition(examples, data_seed, task, parts)[0]
+    return (fold.train, fold.validation) if share <= 0.5 else (fold.validation, fold.train)
 
 
 def _no_structure(path: Path) -> ModelError:

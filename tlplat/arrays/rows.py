@@ -1,4 +1,7 @@
-"""Rows of numbers in files: ``.npz`` (x, y, groups) and ``.safetensors`` (the same, class names in its metadata)."""
+"""Rows of numbers in files: ``.npz`` (x, y, groups) and ``.safetensors`` (the same, class names in its metadata).
+
+Further files hold rows of other sides of a split; an array of words may say it as well.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +31,25 @@ class Rows:
     Attributes:
         x: (n, ...) float or integer. y: (n,) integers or floats, or None. groups: (n,) int64, or None.
         classes: names of the classes that integers of y number; empty where they stand for themselves.
+        ids: names of the rows: file, where there are several, and number. sizes: rows of each file.
+        sides: (n,) what the array says that was asked for, or nothing.
     """
 
     x: Tensor
     y: Tensor | None = None
     groups: Tensor | None = None
     classes: tuple[str, ...] = ()
+    ids: Sequence[str] = ()
+    sizes: tuple[int, ...] = ()
+    sides: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-def rows_of(x: Any, y: Any = None, groups: Any = None, where: str = "the arrays") -> Rows:
+def rows_of(
+    x: Any, y: Any = None, groups: Any = None, where: str = "the arrays", ids: Sequence[str] | None = None
+) -> Rows:
     """Rows from whatever numpy or torch take as arrays; strings in ``y`` and ``groups`` are numbered.
 
     Raises:
@@ -53,12 +63,13 @@ def rows_of(x: Any, y: Any = None, groups: Any = None, where: str = "the arrays"
             expected="(rows, features) or (rows, ...), at least one row",
             fix="give one row for each example",
         )
+    ids = [f"row {i}" for i in range(len(inputs))] if ids is None else ids
     wrong = torch.nonzero(~torch.isfinite(inputs.flatten(1)).all(dim=1)).flatten().tolist()
     if wrong:
         raise DataError(
             "TL-DATA-NONFINITE",
             f"{where}: {len(wrong)} of {len(inputs)} rows of x hold NaN or infinity",
-            where=f"row {wrong[0]}",
+            where=ids[wrong[0]],
             fix="fill in or leave out these rows before; nothing is dropped silently",
         )
     targets, classes = (None, ()) if y is None else _targets(y, f"{where}: y")
@@ -70,31 +81,87 @@ def rows_of(x: Any, y: Any = None, groups: Any = None, where: str = "the arrays"
                 f"{where}: {name} has shape {tuple(values.shape)} beside {len(inputs)} rows of x",
                 fix=f"give one entry of {name} for each row",
             )
-    return Rows(inputs, targets, numbered, classes)
+    return Rows(inputs, targets, numbered, classes, ids, (len(inputs),))
 
 
-def read(path: Path) -> Rows:
-    """The rows of a file.
+def read(path: Path, more: Sequence[Path] = (), split: str | None = None) -> Rows:
+    """The rows of a file, and of further ones.
+
+    Args:
+        split: the array of words that says which side of a split a row is on.
 
     Raises:
-        DataError: TL-DATA-PATH, TL-DATA-READ (no arrays, or pickled ones), and those of :func:`rows_of`.
+        DataError: TL-DATA-PATH, TL-DATA-READ (no arrays, or pickled ones), TL-DATA-COLUMN (an array is not there, or
+            files do not fit together), and those of :func:`rows_of`.
     """
+    files = [path, *more]
+    read_in = [_arrays(file) for file in files]
+    parts, classes = [found for found, _ in read_in], read_in[0][1]
+    for file, found in zip(files, parts, strict=True):
+        for name in ("x", *([] if split is None else [split])):
+            if name not in found:
+                fix = "name the rows x" if name == "x" else "name the array that says train, val or test with --split"
+                said = ", ".join(found) or "none"
+                raise DataError("TL-DATA-COLUMN", f"{file} holds no array {name}", found=said, fix=fix)
+    sizes = tuple(len(found["x"]) if np.ndim(found["x"]) else 0 for found in parts)
+    alone = len(files) == 1
+    ids = [f"row {i}" if alone else f"{f.name}, row {i}" for f, n in zip(files, sizes, strict=True) for i in range(n)]
+    found = parts[0] if alone else _joined([_named(*one) for one in read_in], files)
+    rows = rows_of(found["x"], found.get("y"), found.get("groups"), ", ".join(map(str, files)), ids)
+    if alone and classes and rows.y is not None:  # in the order of the file
+        rows = dataclasses.replace(rows, y=found["y"], classes=classes)
+    sides = [] if split is None else np.asarray(found[split]).astype(str).ravel().tolist()
+    if split is not None and len(sides) != len(rows):
+        raise DataError(
+            "TL-DATA-COLUMN",
+            f"{path}: {split} has {len(sides)} entries beside {len(rows)} rows of x",
+            fix=f"give one entry of {split} for each row",
+        )
+    return dataclasses.replace(rows, sizes=sizes, sides=sides)
+
+
+def _joined(parts: Sequence[Mapping[str, Any]], files: Sequence[Path]) -> dict[str, Any]:
+    """The arrays of all files, one file's rows after the other's."""
+    first = parts[0]
+    for file, found in zip(files[1:], parts[1:], strict=True):
+        for name in ("x", "y", "groups"):
+            ours, theirs = (np.asarray(one[name]) if name in one else None for one in (first, found))
+            if ours is None and theirs is None:
+                continue
+            if ours is None or theirs is None or _kind(ours) != _kind(theirs):
+                said, other = (_kind(one) if one is not None else "none" for one in (ours, theirs))
+                raise DataError(
+                    "TL-DATA-COLUMN",
+                    f"{files[0].name} and {file.name} do not fit together: {name} is {said} and {other}",
+                    fix=f"save {name} alike in both files",
+                )
+    return {name: np.concatenate([np.asarray(found[name]) for found in parts]) for name in first if name in parts[-1]}
+
+
+def _kind(array: np.ndarray) -> str:
+    """What rows of files must have in common: their shape, and words, whole numbers or floating-point ones."""
+    kinds = {"f": "floating-point numbers", "b": "truth values", "u": "whole numbers", "i": "whole numbers"}
+    said = kinds.get(array.dtype.kind, "words")
+    return f"{said} of shape ({', '.join(['rows', *map(str, array.shape[1:])])})"
+
+
+def _named(found: Mapping[str, Any], classes: tuple[str, ...]) -> Mapping[str, Any]:
+    """The arrays with classes by their names, which files may number differently."""
+    return {**found, "y": np.array(classes)[found["y"].numpy()]} if classes and "y" in found else found
+
+
+def _arrays(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The arrays of one file by name, and the classes that its metadata name."""
     if not path.is_file():
         raise DataError("TL-DATA-PATH", f"{path} is no file", fix="give a .npz or .safetensors file")
     try:
-        found, classes = _safetensors(path) if path.suffix == ".safetensors" else (_npz(path), ())
+        return _safetensors(path) if path.suffix == ".safetensors" else (_npz(path), ())
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, TlplatError) as error:
         raise DataError(
             "TL-DATA-READ",
             f"{path} cannot be read as arrays: {str(error).splitlines()[0]}",
             fix="save numbers with numpy.savez(FILE, x=..., y=...), no objects (nothing pickled is ever read)",
         ) from error
-    if "x" not in found:
-        raise DataError(
-            "TL-DATA-COLUMN", f"{path} holds no array x", found=", ".join(found) or "none", fix="name the rows x"
-        )
-    rows = rows_of(found["x"], found.get("y"), found.get("groups"), str(path))
-    return Rows(rows.x, rows.y, rows.groups, classes or rows.classes)
 
 
 def fitting(rows: Rows, preprocess: Mapping[str, Any], where: str) -> Rows:
@@ -120,7 +187,7 @@ def fitting(rows: Rows, preprocess: Mapping[str, Any], where: str) -> Rows:
         raise DataError(
             "TL-DATA-RANGE",
             f"{where}: {len(outside)} rows hold numbers that the model's embedding has no entry for",
-            where=f"row {outside[0]}",
+            where=rows.ids[outside[0]],
             expected=f"0 to {below - 1}",
             fix="number the tokens as the model was trained, unknown ones as it numbered them",
         )
@@ -142,7 +209,11 @@ def keep(rows: Rows, cache: Path) -> Path:
 
 def _safetensors(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     tensors, metadata = read_tensors(path)
-    return dict(tensors), tuple(json.loads(metadata.get(CLASSES, "[]")))
+    classes = tuple(json.loads(metadata.get(CLASSES, "[]")))
+    y = tensors.get("y")
+    if classes and y is not None and not (y.dtype == torch.int64 and bool(((y >= 0) & (y < len(classes))).all())):
+        raise ValueError(f"y numbers other classes than the {len(classes)} of its metadata")
+    return dict(tensors), classes
 
 
 def _npz(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ NAMES = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 """Of sides, in small letters."""
+Place = Literal["column", "array", "field"]
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,20 @@ def given_sides(
     sizes: Sequence[int],
     names: Sequence[str | None],
     place: Callable[[int], str],
-    titles: bool = False,
+    kind: Place = "column",
 ) -> Sides | None:
     """The split that ``data`` asks for; None where it asks for none.
 
     Args:
         sizes: rows of each of :func:`files_given`, in order. names: (n,) what stands in the column ``data.split``; not
-            looked at without one. place: where a user finds a row, by its number. titles: ``names`` stand in titles
-            of records, as ``>id split=train``, in no column.
+            looked at without one. place: where a user finds a row, by its number. kind: what ``names`` stand in; a
+            field is one of records' titles, as ``>id split=train``.
 
     Raises:
         DataError TL-DATA-SPLIT: another word than :data:`NAMES`, or nothing, in the column; no training or no test row.
     """
     if data.split is not None:
-        kind = "field" if titles else "column"
-        side = _named(names, data.split, place, titles)
+        side = _named(names, data.split, place, kind)
         return _both(Sides(side, f"the {kind} {data.split}"), f"{kind} {data.split}")
     if data.test_data is None:
         return None
@@ -98,13 +98,13 @@ def given_sides(
     return _both(Sides(np.repeat(np.array(kinds, dtype=np.int8), sizes), "the files given"), str(data.test_data))
 
 
-def _named(names: Sequence[str | None], column: str, place: Callable[[int], str], titles: bool) -> np.ndarray:
+def _named(names: Sequence[str | None], column: str, place: Callable[[int], str], kind: Place) -> np.ndarray:
     side = np.array([NAMES.get((name or "").strip().lower(), -1) for name in names], dtype=np.int8)
     wrong = np.flatnonzero(side < 0).tolist()
     if wrong:
-        of, into = f"the column {column!r}", "every row of that column, or name another column with --split"
+        of, into = f"the {kind} {column!r}", f"every row of that {kind}, or name another {kind} with --split"
         words = ["train", "val", "test"]
-        if titles:
+        if kind == "field":
             of, into = (
                 f"a field {column!r} of their titles",
                 "every title, or give a file of test rows with --test-data",

@@ -16,7 +16,7 @@ from tlplat.data.columns import TableEncoder
 
 @pytest.fixture
 def series(prices, write, context):
-    return read_prices(write("p.csv", prices(600)), context=context)
+    return read_prices(write("p.csv", prices(600)), context=context).series
 
 
 def test_a_row_is_made_of_its_past_and_its_target_of_its_future(series):
@@ -42,7 +42,7 @@ def test_predicting_takes_the_last_day_too(series):
 
 def test_no_window_reaches_across_a_hole(prices, write, context):
     rows = prices(200) + [{**row, "date": row["date"].replace("2010", "2014")} for row in prices(200)]
-    found = windows(read_prices(write("p.csv", rows), context=context), 5)
+    found = windows(read_prices(write("p.csv", rows), context=context).series, 5)
     assert len(found) == 2 * (200 - WINDOW - 5)
     assert any("1 holes" in sentence for sentence in context.warnings)
 
@@ -53,8 +53,10 @@ def test_long_and_wide_files_say_the_same(prices, write, context):
     long = [
         {"day": row["date"], "px": row["close"], "name": name} for name, rows in (("A", a), ("B", b)) for row in rows
     ]
-    found = windows(read_prices(write("wide.csv", wide), context=context), 5)
-    same = windows(read_prices(write("long.csv", long[::-1]), price="px", time="day", group="name", context=context), 5)
+    found = windows(read_prices(write("wide.csv", wide), context=context).series, 5)
+    same = windows(
+        read_prices(write("long.csv", long[::-1]), price="px", time="day", group="name", context=context).series, 5
+    )
     order = [same.ids.index(name) for name in found.ids]
     assert len(found) == len(same) == 2 * (120 - WINDOW - 5)
     np.testing.assert_allclose(found.targets, same.targets[order])
@@ -74,8 +76,10 @@ def test_parquet_is_read_as_csv_is(prices, write, context, tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "p.parquet")
-    found = windows(read_prices(tmp_path / "p.parquet", context=context), 5)
-    np.testing.assert_allclose(found.targets, windows(read_prices(write("p.csv", rows), context=context), 5).targets)
+    found = windows(read_prices(tmp_path / "p.parquet", context=context).series, 5)
+    np.testing.assert_allclose(
+        found.targets, windows(read_prices(write("p.csv", rows), context=context).series, 5).targets
+    )
 
 
 def test_a_date_twice_is_refused(prices, write, context):

@@ -26,7 +26,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import ModelError, UsageError
+from tlplat.errors import ModelError
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
 from tlplat.tablesource import load_weights
@@ -38,7 +38,6 @@ from tlplat_finance.baselines import Boosting, Garch, Har, LogisticScore, Random
 from tlplat_finance.volatility import MOMENT, NEXT, SERIES, features_text
 
 SALARIED, US_STOCKS = "salaried", "us-stocks"
-NO_DATA = DataOptions()
 TASK_OF = {SALARIED: "credit", US_STOCKS: "volatility"}
 
 
@@ -123,7 +122,7 @@ class FinanceDomain(Domain):
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data and split, before a source is loaded or pretrained."""
-        _need_sound(options, data)
+        _need_sound(options)
         if data.path is not None:
             (credit if options.task == "credit" else market).check(options, data, context)
 
@@ -184,14 +183,10 @@ class FinanceDomain(Domain):
         return assets.ALL
 
 
-def _need_sound(options: FinanceOptions, data: DataOptions = NO_DATA) -> None:
-    """UsageError TL-CONFIG-SPLIT or DataError TL-LEAK-TIME for options that would leak, data or not."""
+def _need_sound(options: FinanceOptions) -> None:
+    """UsageError TL-CONFIG-SPLIT or DataError TL-LEAK-TIME for options that would leak."""
     series = options.task == "volatility"
     split.refuse_random(options.split_by, series or options.time is not None)
-    if series and (data.split is not None or data.test_data is not None):
-        raise UsageError(
-            "TL-USAGE", "prices are split by time", fix="leave out --split, --test-data and --val-data, or the task"
-        )
     if series and options.embargo is not None:
         split.need_embargo(options.embargo, options.horizon)
 

@@ -7,13 +7,15 @@ import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from tlplat.assets import fetch
-from tlplat.domain import DomainContext
-from tlplat.errors import DataError
+from tlplat.data.sides import TEST, TRAIN, VALIDATION, Sides, files_given, given_sides
+from tlplat.domain import DataOptions, DomainContext
+from tlplat.errors import DataError, Finding
 from tlplat_finance.assets import EU_MARKETS, US_STOCKS
 from tlplat_finance.loans import told_of_late
 from tlplat_finance.table import At, Texts, days, need, nonfinite, numbers, read_texts
@@ -46,6 +48,20 @@ class Series:
         """The part that is earlier than ``moment``."""
         n = int(np.searchsorted(self.moments, moment))
         return Series(self.name, self.moments[:n], self.prices[:n], self.said[:n], self.runs[:n])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series on one calendar.
+
+    Attributes:
+        begins: the moments at which the days of a split of the user's begin: validation (None: it has none), test.
+        by: who said so, for the data card.
+    """
+
+    series: list[Series]
+    begins: tuple[int | None, int] | None = None
+    by: str = ""
 
 
 def eu_indices(context: DomainContext) -> list[Series]:
@@ -82,28 +98,37 @@ def read_prices(
     group: str | None = None,
     form: str | None = None,
     late: str = "error",
+    split: str | None = None,
+    data: DataOptions | None = None,
     context: DomainContext,
     today: date | None = None,
-) -> list[Series]:
+) -> Panel:
     """The series of a file: one row a day, or one a day and series where ``group`` names their column.
 
     Args:
+        split: a column that is no series. data: says how the user split the days, and names the files of other sides.
         price: the column of prices; default ``close``; without either, every other column is a series of its own.
         time: the column of dates; default ``date``, in any case of letters. form: of the dates.
         late: ``warn`` lets rows dated after ``today`` pass with a warning.
 
     Raises:
         DataError TL-DATA-NONFINITE: a price that is missing, infinite, zero or negative. TL-DATA-DATE: a date twice in
-            a series, and what :func:`days` raises. TL-DATA-FUTURE, TL-DATA-COLUMN, TL-DATA-NUMBER.
+            a series, and what :func:`days` raises. TL-DATA-FUTURE, TL-DATA-COLUMN, TL-DATA-NUMBER. TL-DATA-SPLIT, and
+            TL-LEAK-TIME: days of a side that are not later than all days of the side before.
     """
-    texts, at = read_texts(path, context.warn)
+    texts, at = read_texts(path, context.warn, [] if data is None else files_given(data)[1:])
     time = time or next((name for name in texts if name.lower() == DATE), DATE)
     when, after = days(time, need(texts, time, at, "--time"), at, form, today)
     told_of_late(after, time, at, late, context)
     if price is None and (CLOSE in texts or group is not None):
         price = CLOSE
     calendar = np.unique(when)
-    parts = _long(texts, at, price, group) if price is not None else _wide(texts, at, time)
+    sides = begins = None
+    if data is not None:
+        names = [] if data.split is None else need(texts, data.split, at, "--split")
+        sides = given_sides(data, at.sizes, names, at.row)
+        begins = None if sides is None else _begins(sides, when, calendar, at)
+    parts = _long(texts, at, price, group) if price is not None else _wide(texts, at, (time, split))
     made = []
     for name, column, rows, values in parts:
         usable = np.isfinite(values) & (values > 0)
@@ -118,7 +143,28 @@ def read_prices(
             context.warn(
                 f"{series.name} has {holes} holes of more than {LONGEST_HOLE} days; no window reaches across one"
             )
-    return made
+    return Panel(made) if sides is None else Panel(made, begins, sides.by)
+
+
+def _begins(sides: Sides, when: np.ndarray, calendar: np.ndarray, at: At) -> tuple[int | None, int]:
+    """The moments at which validation and test days begin."""
+    names = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
+    there = [side for side in names if (sides.side == side).any()]
+    for early, late in pairwise(there):
+        begin = int(when[sides.side == late].min())
+        wrong = np.flatnonzero((sides.side == early) & (when >= begin))
+        if len(wrong):
+            day = np.datetime64(begin, "D")
+            raise DataError(
+                "TL-LEAK-TIME",
+                f"{len(wrong)} rows of {names[early]} days are not before {day}, when {names[late]} days begin: a "
+                "model would know what came later, of this series or of others that move with it",
+                where=str(at.path),
+                findings=[Finding(f"one of the {names[early]} days", at.row(i)) for i in wrong.tolist()],
+                fix="part all series at the same days: training days first, then validation days, then test days",
+            )
+    first = {side: int(np.searchsorted(calendar, when[sides.side == side].min())) for side in there}
+    return first.get(VALIDATION), first[TEST]
 
 
 def _long(texts: Texts, at: At, price: str, group: str | None) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
@@ -132,8 +178,8 @@ def _long(texts: Texts, at: At, price: str, group: str | None) -> list[tuple[str
     return [(name, price, np.array(index), values[index]) for name, index in rows.items()]
 
 
-def _wide(texts: Texts, at: At, time: str) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
-    found = {name: numbers(name, values, at) for name, values in texts.items() if name != time}
+def _wide(texts: Texts, at: At, apart: Sequence[str | None]) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    found = {name: numbers(name, values, at) for name, values in texts.items() if name not in apart}
     if not found:
         raise DataError(
             "TL-DATA-COLUMN",

@@ -164,16 +164,23 @@ def us_volatility(horizon: int, context: DomainContext) -> SourceModel:
 
 
 def volatility_source(
-    name: str, series: Sequence[Series], horizon: int, about: Mapping[str, Any], context: DomainContext
+    name: str,
+    series: Sequence[Series],
+    horizon: int,
+    about: Mapping[str, Any],
+    context: DomainContext,
+    cut: int | None = None,
 ) -> SourceModel:
-    """A network trained on prices; the last fifth of the days chooses its step. Statistics are of the days before.
+    """A network trained on prices; the days from ``cut`` on choose its step. Statistics are of the days before.
+
+    ``cut``: a moment; default: the last fifth's first.
 
     Raises:
         DataError TL-DATA-SHORT: too few days.
     """
     rows = windows(series, horizon)
     end = rows.spans[:, 1]
-    cut = int(np.quantile(end, 1 - VALIDATION))
+    cut = int(np.quantile(end, 1 - VALIDATION)) if cut is None else cut
     train, held = rows.select(np.flatnonzero(end < cut)), rows.select(np.flatnonzero(rows.table[MOMENT] >= cut))
     if not (len(train) and len(held)):
         raise DataError(
@@ -192,7 +199,7 @@ def volatility_source(
         volatility_examples(held, encoder),
         volatility_task(horizon),
         {"kind": "volatility", "columns": encoder.to_json(), "horizon": horizon},
-        {**about, "split": {"by": "time, the last fifth validates", "train_rows": len(train), "held_rows": len(held)}},
+        {**about, "split": {"by": "time, the last days validate", "train_rows": len(train), "held_rows": len(held)}},
         context,
         steps=max(LEAST_STEPS, min(600, EPOCHS * len(train) // batch)),
         batch_size=batch,

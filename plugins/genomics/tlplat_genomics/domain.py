@@ -229,7 +229,8 @@ def _user_rows(options: GenomicsOptions, data: DataOptions) -> tuple[userdata.Ro
     parts = [userdata.labelled_rows(path, data, options.sequence, limits) for path in files]
     rows = reduce(userdata.joined, parts)
     titles = data.split is not None and any(userdata.has_titles(path, limits) for path in files)
-    return rows, given_sides(data, [len(part.ids) for part in parts], rows.splits, rows.ids.__getitem__, titles)
+    sizes, kind = [len(part.ids) for part in parts], "field" if titles else "column"
+    return rows, given_sides(data, sizes, rows.splits, rows.ids.__getitem__, kind)
 
 
 def _settled(preprocess: Preprocess, longest: int) -> Preprocess:
