@@ -46,6 +46,12 @@ def _requirement(value: str) -> str:
     return value
 
 
+def _separator(value: str) -> str:
+    if value.isalnum():
+        raise ValueError(f"wrong value (found: {quote(value)}, expected: marks such as ; or |, not letters or digits)")
+    return value
+
+
 def _string(value: Any) -> Any:
     """Keeps strings that are not UTF-8 (names of files), which pydantic's own check refuses."""
     if not isinstance(value, str) or not value:
@@ -106,7 +112,12 @@ class DataTable(Table):
     labels_from: Text | None = Field(
         default=None, description="where labels stand: header, a CSV of id,label, or a column"
     )
-    target: Text | None = Field(default=None, description="the column to predict")
+    target: Text | None = Field(
+        default=None, description="the column to predict, or several of yes and no: comedy,drama,war"
+    )
+    label_separator: Annotated[Text, AfterValidator(_separator)] | None = Field(
+        default=None, description="what parts the names of a row's labels in one cell, such as ;"
+    )
     group: Text | None = Field(default=None, description="the column whose rows must not be split")
     split: Text | None = Field(
         default=None,

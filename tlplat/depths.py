@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlplat.data.examples import Examples
-from tlplat.data.splits import Fold, inner_folds, partition
+from tlplat.data.splits import Fold, inner_folds, least_rows, partition
 from tlplat.errors import DataError
 from tlplat.features import apply_in_batches, finite
 from tlplat.model import Backbone, SourceModel, model_device
@@ -40,7 +40,7 @@ def probes(
         None where the task fits no head on features, or the rows are too few to be parted.
     """
     rows = rows.select(torch.arange(min(len(rows), MOST_ROWS)))
-    smallest = int(torch.unique(task.strata(rows.targets), return_counts=True)[1].min())
+    smallest = least_rows(task.strata(rows.targets).numpy())
     if "fit_head" not in task.info().offers or task.prepares or smallest < 2:
         return None
     try:

@@ -43,6 +43,9 @@ class DataOptions:
     labels_from: str | None = None
     """``header`` or a CSV of id,label (genomics), or a column's name."""
     target: str | None = None
+    """The column of labels, or several of yes and no with commas between; see :mod:`tlplat.data.labelsets`."""
+    label_separator: str | None = None
+    """Between the names of a row's labels in one cell."""
     group: str | None = None
     split: str | None = None
     """A column of ``train``, ``val`` and ``test``; see :mod:`tlplat.data.sides`."""
@@ -154,10 +157,13 @@ class Baseline(ABC):
         return 0
 
 
-def title_of(file: Path, labels: Sequence[str]) -> str:
-    """What reports call rows of a user's file: its name, and the first four labels."""
-    rest = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
-    return f"{file.name}: {' / '.join(labels[:4])}{rest}"
+def title_of(file: Path, task: Task) -> str:
+    """What reports call rows of a user's file: its name, and the task's first four labels, any of which may apply."""
+    info = task.info()
+    rest = f" and {len(info.labels) - 4} more" if len(info.labels) > 4 else ""
+    if info.options.get("multi_label"):
+        return f"{file.name}: any of {', '.join(info.labels[:4])}{rest}"
+    return f"{file.name}: {' / '.join(info.labels[:4])}{rest}"
 
 
 class Domain(ABC):
@@ -180,6 +186,8 @@ class Domain(ABC):
     """False where the domain has its demo alone: ``--data`` is then refused."""
     takes_split: ClassVar[bool] = False
     """True where ``split``, ``val_data`` and ``test_data`` are heeded; else they are refused."""
+    takes_sets: ClassVar[bool] = False
+    """True where a row of the user's data may have any number of labels; else ``label_separator`` is refused."""
     least_count: ClassVar[int] = 1
     """Reports show no count of fewer rows than this, and above 1 no value of one row (11 is usual for patients)."""
 

@@ -16,6 +16,7 @@ from tlplat.cache import cache_root
 from tlplat.checkup import clean
 from tlplat.config import RunConfig, TrainOptions
 from tlplat.data.examples import Examples
+from tlplat.data.labelsets import need_sound_flag
 from tlplat.data.quality import check_quality
 from tlplat.data.sides import need_sound_flags
 from tlplat.domain import DataOptions, Domain, DomainContext, TargetTask
@@ -193,8 +194,7 @@ def rank(config: RunConfig, registry: Registry, report: Reporter) -> dict[str, A
     sourcing, store = opened(everything, registry, report, dry=False)
     views, ranking = ranked(sourcing, store)
     target = views[0].target
-    least = sourcing.domain.least_count
-    quality = check_quality(views[0].labelled, target.test, target.task, least, target.may_repeat)
+    quality = check_quality(views[0].labelled, target.test, target.task, sourcing.domain.least_count, target.may_repeat)
     return {
         "domain": config.domain,
         "target": target.title.rpartition("->")[2].strip() or target.title,
@@ -246,6 +246,7 @@ def opened(config: RunConfig, registry: Registry, report: Reporter, dry: bool) -
             "TL-DATA-DEMO", f"the domain {domain.name} has its demo alone and reads no data", fix="leave out --data"
         )
     need_sound_flags(data, domain)
+    need_sound_flag(data, domain)
     if data.path is not None:
         domain.check(options, data, context)
     dtype = torch.bfloat16 if config.features.dtype == "bfloat16" else torch.float32

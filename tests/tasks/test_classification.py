@@ -101,7 +101,22 @@ def test_multi_label_fits_one_sigmoid_a_label():
     assert task.metrics[0](hot.numpy(), p)[0] > 0.75
     assert task.trivial(hot) == pytest.approx(hot.mean(0).numpy())
     assert float(task.loss(z @ fit.weight.T + fit.bias, hot)) < 0.7
-    assert len(torch.unique(task.strata(hot))) == 3
+    assert torch.equal(task.strata(hot), hot.long())
+
+
+def test_multi_label_targets_and_heads_are_its_own():
+    task, single = Classification(["a", "b"], multi_label=True), Classification(["a", "b"])
+    hot = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    task.check(hot, "wxyz")
+    task.check_labelled(hot)
+    assert task.facts(hot) == {"classes": {"a": 2, "b": 2}, "labels_a_row": {"0": 1, "1": 2, "2": 1}}
+    with pytest.raises(DataError, match=r"row 1 \(x\): neither 0 nor 1"):
+        task.check(torch.tensor([[1.0, 0.0], [0.5, 0.0]]), "wx")
+    with pytest.raises(DataError, match="TL-DATA-LABEL-RANGE"):
+        task.check(torch.tensor([1, 0]), "wx")
+    assert task.takes_head(task.info())
+    assert not task.takes_head(single.info())
+    assert not single.takes_head(task.info())
 
 
 def test_primary_metric_and_rebuild_from_info():

@@ -35,6 +35,16 @@ class TestClassification(TaskSuite):
         return Classification(["low", "middle", "high"])
 
 
+class TestSeveralLabels(BuiltIn):
+    @pytest.fixture
+    def task(self):
+        return Classification(["low", "odd", "high"], multi_label=True)
+
+    @pytest.fixture
+    def targets(self):
+        return lambda hidden: torch.stack([hidden < -0.3, noise(hidden, 1) > 0.7, hidden > 0.2], dim=1).float()
+
+
 class TestRegression(BuiltIn):
     @pytest.fixture
     def task(self):

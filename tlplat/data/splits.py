@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tlplat.data.examples import Examples
+from tlplat.data.setsplits import dealt_sets
 from tlplat.errors import DataError, UsageError
 from tlplat.tasks.base import Task
 
@@ -44,8 +46,9 @@ def draw_labels(pool: Examples, count: int | None, data_seed: int, task: Task) -
     if count is None or count == len(pool):
         drawn = pool
     else:
-        rng = np.random.default_rng([data_seed, 0x1ABE1])
-        drawn = pool.select(torch.from_numpy(_stratified_draw(pool, count, rng, task.strata(pool.targets).numpy())))
+        rng, strata = np.random.default_rng([data_seed, 0x1ABE1]), task.strata(pool.targets).numpy()
+        draw = _stratified_draw if strata.ndim == 1 else _drawn_sets
+        drawn = pool.select(torch.from_numpy(draw(pool, count, rng, strata)))
     task.check_labelled(drawn.targets)
     return drawn
 
@@ -63,6 +66,16 @@ def _stratified_draw(pool: Examples, count: int, rng: np.random.Generator, strat
     rank[order] = _occurrence(inverse[order])
     taken = order[rank[order] < quota[inverse[order]]]
     return np.asarray(taken, dtype=np.int64)
+
+
+def _drawn_sets(pool: Examples, count: int, rng: np.random.Generator, sets: np.ndarray) -> np.ndarray:
+    """As :func:`_stratified_draw`, for rows of several strata (n, c); no group is used oftener than needed."""
+    rows = rng.permutation(len(pool))
+    if pool.groups is not None:
+        times = _occurrence(pool.groups.numpy()[rows])
+        rows = rows[times <= np.sort(times)[count - 1]]
+    part = dealt_sets(sets[rows], None, [count, len(rows) - count], int(rng.integers(2**31)))
+    return np.asarray(rows[part == 0], dtype=np.int64)
 
 
 def _occurrence(values: np.ndarray) -> np.ndarray:
@@ -113,19 +126,33 @@ def partition(labelled: Examples, seed: int, task: Task, wanted: int) -> list[Fo
     if labelled.spans is not None:
         return time_blocks(labelled.spans, max(2, min(wanted, len(labelled) // 2)))
     strata = task.strata(labelled.targets).numpy()
-    smallest = int(np.unique(strata, return_counts=True)[1].min())
+    smallest = least_rows(strata) if strata.ndim == 1 else len(strata)
     groups = None if labelled.groups is None else labelled.groups.numpy()
     limit = smallest if groups is None else min(smallest, len(np.unique(groups)))
     return stratified(strata, groups, max(2, min(wanted, limit)), seed)
 
 
+def least_rows(strata: np.ndarray) -> int:
+    """Of the smallest stratum (n,), or the rarer side of any label (n, c)."""
+    if strata.ndim == 1:
+        return int(np.unique(strata, return_counts=True)[1].min())
+    with_it = strata.sum(axis=0)
+    return int(np.minimum(with_it, len(strata) - with_it).min())
+
+
 def stratified(strata: np.ndarray, groups: np.ndarray | None, k: int, seed: int) -> list[Fold]:
-    """``k`` parts of rows with strata (n,) that keep groups (n,) whole and strata alike, each once as validation."""
+    """``k`` parts of rows that keep groups (n,) whole and strata alike, each part once as validation.
+
+    ``strata``: (n,), or (n, c) of {0, 1} where a row is of several.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     n = len(strata)
     found = n if groups is None else len(np.unique(groups))
-    if groups is None or found == n:
+    if strata.ndim == 2:
+        part = dealt_sets(strata, groups, [n // k + (i < n % k) for i in range(k)], seed)
+        splitter = ((np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(k))
+    elif groups is None or found == n:
         splitter = StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata)
     elif found < MANY_GROUPS:
         splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(np.zeros(n), strata, groups)
@@ -187,9 +214,9 @@ def fold_numbers(train: Examples, task: Task, count: int) -> Tensor | None:
 
 def _dealt_groups(member: Tensor, sizes: Tensor, strata: Tensor, count: int) -> Tensor:
     """(groups,) fold numbers: the largest first, each to the fold that has the fewest rows of the group's strata."""
-    _, stratum = torch.unique(strata, return_inverse=True)
-    rows = torch.zeros(len(sizes), int(stratum.max()) + 1, dtype=torch.int64)
-    rows.index_put_((member, stratum), torch.ones_like(member), accumulate=True)
+    if strata.ndim == 1:
+        strata = F.one_hot(torch.unique(strata, return_inverse=True)[1])
+    rows = torch.zeros(len(sizes), strata.shape[1], dtype=torch.int64).index_add_(0, member, strata)
     held = np.zeros((count, rows.shape[1]))
     fold = torch.empty(len(sizes), dtype=torch.int64)
     for group in torch.argsort(-sizes, stable=True).tolist():

@@ -198,7 +198,7 @@ class Task(ABC):
         return weight, bias
 
     def strata(self, targets: Tensor) -> Tensor:
-        """(n,) int64 that splits are stratified by; default: one stratum."""
+        """(n,) int64 that splits are stratified by, or (n, c) of {0, 1} where a row is of several; default: one."""
         return torch.zeros(len(targets), dtype=torch.int64)
 
     def regressands(self, targets: Tensor) -> Tensor | None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tlplat.calibration import Calibration, apply_temperature
-from tlplat.errors import DataError
+from tlplat.data.labelsets import read_apart
+from tlplat.errors import DataError, Finding
 from tlplat.hookspecs import hookimpl
 from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
 from tlplat.model import TaskInfo
@@ -117,11 +118,13 @@ class Classification(Task):
         count = torch.bincount(targets, minlength=len(self.labels)).double()
         return (count / count.sum()).numpy()
 
+    def takes_head(self, source: TaskInfo) -> bool:
+        """Where labels exclude each other, a head says something else than where each stands alone."""
+        return super().takes_head(source) and bool(source.options.get("multi_label")) == self.multi_label
+
     def strata(self, targets: Tensor) -> Tensor:
-        if not self.multi_label:
-            return targets
-        inverse: Tensor = torch.unique(targets, dim=0, return_inverse=True)[1]
-        return inverse
+        """The classes; the sets of labels (n, c) for multi-label."""
+        return targets.long() if self.multi_label else targets
 
     def fit_head(self, z: Tensor, y: Tensor, options: Mapping[str, Any]) -> HeadFit:
         """Softmax regression on standardised features by L-BFGS, the weight decay chosen by cross-validation.
@@ -153,8 +156,9 @@ class Classification(Task):
         return HeadFit(weight, bias - weight @ mean, loss, chosen)
 
     def check(self, targets: Tensor, ids: Sequence[str]) -> None:
-        """Targets in range, not all ignored, and every class present."""
+        """Targets in range, and not all ignored; (n, c) zeros and ones for multi-label."""
         if self.multi_label:
+            _check_sets(targets, ids, len(self.labels))
             return
         if len(targets) and bool((targets == IGNORE_INDEX).all()):
             raise DataError(
@@ -165,8 +169,9 @@ class Classification(Task):
         check_whole(targets, ids, len(self.labels))
 
     def check_labelled(self, targets: Tensor) -> None:
-        """At least two rows of every class."""
+        """At least two rows of every class; two with and two without every label for multi-label."""
         if self.multi_label:
+            _check_label_counts(targets, self.labels)
             return
         count = torch.bincount(targets, minlength=len(self.labels)).tolist()
         for label, n in zip(self.labels, count, strict=True):
@@ -176,15 +181,17 @@ class Classification(Task):
                     f"class {label!r} has {n} sample{'' if n == 1 else 's'} among {len(targets)} labels; "
                     "a stratified split needs at least 2",
                     found=", ".join(f"{name}: {c}" for name, c in zip(self.labels, count, strict=True)),
-                    fix="label more rows of that class, raise --labels, or leave the class out",
+                    fix=read_apart(self.labels) or "label more rows of that class, raise --labels, or leave it out",
                 )
 
     def facts(self, targets: Tensor) -> dict[str, Any]:
-        """Rows of each class."""
+        """Rows of each class; for multi-label how many rows have so many labels, besides."""
         if self.multi_label:
             count = targets.sum(dim=0).long().tolist()
-        else:
-            count = torch.bincount(targets, minlength=len(self.labels)).tolist()
+            sizes, rows = torch.unique(targets.sum(dim=1).long(), return_counts=True)
+            spread = {str(size): n for size, n in zip(sizes.tolist(), rows.tolist(), strict=True)}
+            return {"classes": dict(zip(self.labels, count, strict=True)), "labels_a_row": spread}
+        count = torch.bincount(targets, minlength=len(self.labels)).tolist()
         return {"classes": dict(zip(self.labels, count, strict=False))}
 
     def calibration(self, evidence: Evidence) -> dict[str, Any] | None:
@@ -231,6 +238,37 @@ class Classification(Task):
             return {}
         rate, title = observed(evidence.targets == 1), f"Decision curve: {self.labels[1]}"
         return {"charts": [decision_curve(evidence.predictions[:, 1], rate, title, evidence.least)]}
+
+
+def _check_sets(targets: Tensor, ids: Sequence[str], labels: int) -> None:
+    if targets.ndim != 2 or targets.shape[1] != labels:
+        raise DataError(
+            "TL-DATA-LABEL-RANGE",
+            f"targets of {labels} labels have shape {tuple(targets.shape)}",
+            expected=f"(rows, {labels})",
+            fix="give one column of zeros and ones a label",
+        )
+    wrong = torch.nonzero(((targets != 0) & (targets != 1)).any(dim=1)).flatten().tolist()
+    if wrong:
+        raise DataError(
+            "TL-DATA-LABEL-RANGE",
+            f"{len(wrong)} of {len(targets)} rows hold something else than zeros and ones",
+            findings=[Finding("neither 0 nor 1", f"row {i} ({ids[i]})") for i in wrong],
+            fix="write 1 where a row has the label and 0 where it has not",
+        )
+
+
+def _check_label_counts(targets: Tensor, labels: Sequence[str]) -> None:
+    n = len(targets)
+    few = [(name, int(c)) for name, c in zip(labels, targets.sum(dim=0), strict=True) if min(c, n - c) < 2]
+    if few:
+        raise DataError(
+            "TL-DATA-CLASS-SMALL",
+            f"{len(few)} of {len(labels)} labels stand at fewer than 2 rows, or at all but 1 or 0, of {n} labelled "
+            "rows; each must be learnt from 2 rows with it and 2 without",
+            findings=[Finding(f"at {c} of {n} rows", f"label {name!r}") for name, c in few],
+            fix="label more rows, raise --labels, or leave these labels out of the data",
+        )
 
 
 def _softmax_fit(

@@ -72,7 +72,9 @@ def decays_of(options: Mapping[str, Any]) -> list[float]:
 
 
 def dealt_folds(strata: Tensor, folds: int = FOLDS) -> Tensor:
-    """(n,) fold numbers, each stratum (n,) dealt out in row order; as many folds as rows at most."""
+    """(n,) fold numbers, each stratum (n,) or set (n, c) dealt out in row order; as many folds as rows at most."""
+    if strata.ndim == 2:
+        strata = torch.unique(strata, dim=0, return_inverse=True)[1]
     order = torch.argsort(strata, stable=True)
     fold = torch.empty(len(strata), dtype=torch.int64)
     fold[order] = torch.arange(len(strata)) % max(2, min(folds, len(strata)))

@@ -102,7 +102,7 @@ class DomainSuite(DomainFixtures):
         assert target.may_repeat or not shared, f"{len(shared)} inputs are in the pool and among the test rows"
         if pool.groups is not None and test.groups is not None:
             assert not set(pool.groups.tolist()) & set(test.groups.tolist())
-        strata = [set(target.task.strata(part.targets).tolist()) for part in (pool, test)]
+        strata = [_strata(target.task.strata(part.targets)) for part in (pool, test)]
         assert strata[0] == strata[1], f"classes of the pool {strata[0]}, of the test rows {strata[1]}"
         _check_folds(labelled, target)
 
@@ -298,6 +298,11 @@ def _check_folds(labelled: Examples, target: TargetTask) -> None:
             assert bool(((train[:, 1] < validation[:, 0].min()) | (train[:, 0] > validation[:, 1].max())).all())
         if labelled.groups is not None:
             assert not set(labelled.groups[fold.train].tolist()) & set(labelled.groups[fold.validation].tolist())
+
+
+def _strata(strata: Tensor) -> set[int]:
+    """Those that a row is of."""
+    return set(strata.tolist()) if strata.ndim == 1 else set(torch.nonzero(strata.any(dim=0)).flatten().tolist())
 
 
 def _parts(inputs: Inputs, index: Tensor) -> Mapping[str, Tensor]:

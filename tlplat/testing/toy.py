@@ -120,6 +120,12 @@ class Nearest(Baseline):
 
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         x = _vectors(train.inputs)
+        if train.targets.ndim == 2:  # several labels a row
+            has = train.targets > 0
+            ends = [torch.stack([x[side[:, c]].mean(dim=0) for c in range(has.shape[1])]) for side in (has, ~has)]
+            return [
+                torch.sigmoid(torch.cdist(z, ends[1]) - torch.cdist(z, ends[0])).numpy() for z in map(_vectors, others)
+            ]
         means = torch.stack([x[train.targets == c].mean(dim=0) for c in range(task.info().outputs)])
         return [torch.softmax(-torch.cdist(_vectors(o), means), dim=1).numpy() for o in others]
 

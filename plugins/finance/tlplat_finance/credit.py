@@ -49,7 +49,7 @@ def target(options: Any, data: DataOptions, source: SourceModel, context: Domain
         title = f"credit: {source.name} -> self-employed"
     else:
         card = {"file": data.path.name, **card}
-        title = title_of(data.path, task.labels)
+        title = title_of(data.path, task)
     saved = {
         "kind": "credit",
         "columns": source.preprocess["columns"],

@@ -136,7 +136,7 @@ class GenomicsDomain(Domain):
                 f"{card['lengths']['cropped_rows']} of {len(rows.ids)} sequences are longer than the source's window "
                 f"of {settled.length} bases and are cropped to their middle"
             )
-        title = title_of(data.path, task.labels)
+        title = title_of(data.path, task)
         saved = {**settled.to_json(), "sequence_column": options.sequence, "max_data_mb": options.max_data_mb}
         return TargetTask(title, task, pool, test, saved, card, "sequence cluster", unlabeled=pool.inputs)
 

@@ -92,7 +92,7 @@ def target(
         "split": split.report,
     }
     saved = {**source.preprocess, "text_column": options.text, "max_data_mb": options.max_data_mb}
-    title = title_of(data.path, task.labels)
+    title = title_of(data.path, task)
     return TargetTask(title, task, pool, test, saved, card, "cluster of near-copies", unlabeled=pool.inputs)
 
 

@@ -153,7 +153,7 @@ class VisionDomain(Domain):
             "min_size": options.min_size,
             "max_megapixels": options.max_megapixels,
         }
-        title = title_of(data.path, classes.labels)
+        title = title_of(data.path, classes)
         card = userdata.data_card(data.path, rows, split)
         return TargetTask(title, task, pool, test, saved, card, "image cluster", unlabeled=pool.inputs)
 
