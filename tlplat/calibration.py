@@ -57,13 +57,14 @@ class Calibration:
 
     Attributes:
         temperature: above 1 the model was too sure of itself. rows: validation rows it was fitted on.
-        ece: expected calibration error of the most probable label over ten bins of equal width (Guo et al. 2017,
-            eq. 3), before and after; None for multi-label. nll: mean negative log-likelihood a row in nats.
+        ece: expected calibration error of the most probable label, or of all labels' probabilities for multi-label,
+            over ten bins of equal width (Guo et al. 2017, eq. 3), before and after. nll: mean negative log-likelihood
+            a row in nats, a row and label for multi-label.
     """
 
     temperature: float
     rows: int
-    ece: tuple[float, float] | None
+    ece: tuple[float, float]
     nll: tuple[float, float]
 
     @classmethod
@@ -75,9 +76,9 @@ class Calibration:
         targets, before = test
         after = apply_temperature(before, temperature, targets.ndim == 2)
         both = (before, after)
-        ece = None if targets.ndim == 2 else [expected_calibration_error(targets, p, BINS) for p in both]
+        ece = [expected_calibration_error(targets, p, BINS) for p in both]
         nll = [float(log_loss_rows(targets, p).mean()) for p in both]
-        return cls(temperature, labels, (ece[0], ece[1]) if ece else None, (nll[0], nll[1]))
+        return cls(temperature, labels, (ece[0], ece[1]), (nll[0], nll[1]))
 
     def to_json(self) -> dict[str, Any]:
         """``{"temperature", "rows", "bins", "ece": [before, after], "nll": [before, after]}``."""
@@ -85,6 +86,6 @@ class Calibration:
             "temperature": self.temperature,
             "rows": self.rows,
             "bins": BINS,
-            "ece": None if self.ece is None else list(self.ece),
+            "ece": list(self.ece),
             "nll": list(self.nll),
         }

@@ -149,9 +149,16 @@ LOG_LOSS = RowMean("log_loss", False, log_loss_rows)
 BRIER = RowMean("brier", False, brier_rows)
 
 
+def told_and_right(targets: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and whether what they tell was so: of each row's likeliest class, or of every label (n * c,)."""
+    if targets.ndim == 2:
+        return predictions.ravel(), targets.ravel() > 0
+    return predictions.max(axis=1), predictions.argmax(axis=1) == targets
+
+
 def expected_calibration_error(targets: np.ndarray, predictions: np.ndarray, bins: int = 10) -> float:
-    """ECE of the most probable class over equal-width bins (Guo et al. 2017, eq. 3)."""
-    confidence, right = predictions.max(axis=1), predictions.argmax(axis=1) == targets
+    """ECE of the most probable class, or of all labels (n, c), over equal-width bins (Guo et al. 2017, eq. 3)."""
+    confidence, right = told_and_right(targets, predictions)
     edge = np.clip((confidence * bins).astype(int), 0, bins - 1)
     gaps = [
         (edge == b).mean() * abs(right[edge == b].mean() - confidence[edge == b].mean())

@@ -68,6 +68,7 @@ def document(
             "title": winner.target.title,
             "kind": info.kind,
             "labels": list(info.labels),
+            "several": bool(info.options.get("multi_label")),
             "source": winner.source.name,
             "target": target.title.rpartition("->")[2].strip() or target.title,
             "unit": target.unit,

@@ -91,9 +91,7 @@ def test_labels_are_drawn_in_their_share_and_over_groups():
     assert int(drawn.targets[:, 0].sum()) in (2, 3)
     assert draw_labels(data, 100, 0, TASK).ids == drawn.ids
     assert draw_labels(data, 100, 1, TASK).ids != drawn.ids
-    with pytest.raises(
-        DataError, match=r"(?s)fewer than 2 rows.*label 'rare'.*raise --labels"
-    ) as caught:
+    with pytest.raises(DataError, match=r"(?s)fewer than 2 rows.*label 'rare'.*raise --labels") as caught:
         draw_labels(data, 30, 0, TASK)
     assert caught.value.code == "TL-DATA-CLASS-SMALL"
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tlplat.classical import predicted
+from tlplat.classical import OneEach, predicted
 from tlplat.data.examples import Examples, Inputs, TensorInputs
 from tlplat.domain import Baseline
 from tlplat.tasks.base import Task
@@ -30,6 +30,7 @@ class _Sklearn(Baseline):
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         classify = bool(task.info().labels)
         y = train.targets.numpy()
+        y = y.astype(np.int64) if classify else y
         x = _flat(train.inputs)
         made = self.estimator(classify, y, seed).fit(x, y)
         self._features = x.shape[1] * (task.info().outputs if classify else 1)
@@ -57,6 +58,8 @@ class Linear(_Sklearn):
 
         if not classify:
             return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
+        if y.ndim == 2:
+            return OneEach(lambda column: self.estimator(True, column, seed))
         whole = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
         smallest = int(np.unique(y, return_counts=True)[1].min())
         if smallest < 2:

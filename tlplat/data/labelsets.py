@@ -32,8 +32,8 @@ LISTS = 1 / 3
 
 def named_columns(target: str, known: Collection[str]) -> tuple[str, ...]:
     """The columns that ``target`` means: the one of that name, or those that it names with commas between."""
-    parts = [part.strip() for part in target.split(",")]
-    if target in known or len(parts) < 2 or "" in parts:
+    parts = [part.strip() for part in target.split(",")] if target not in known else []
+    if len(parts) < 2 or "" in parts:
         return (target,)
     return tuple(dict.fromkeys(parts))
 

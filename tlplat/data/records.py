@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from tlplat.data import tables
 from tlplat.data.files import files_of
+from tlplat.data.labelsets import named_columns
 from tlplat.data.lines import not_utf8, text_lines
 from tlplat.data.opening import DEFAULT_LIMITS, Limits, opened, plain_suffix
 from tlplat.errors import DataError, did_you_mean
@@ -53,6 +54,7 @@ class Wanted:
         private: no error shows what a row holds.
         warn: told of files that are left out.
         told: told of a file, and of the separator that it has where that is not the usual one.
+        target: must be there too, or what it names (:func:`tlplat.data.labelsets.named_columns`).
     """
 
     columns: Sequence[str] = ()
@@ -63,6 +65,11 @@ class Wanted:
     private: bool = False
     warn: Callable[[str], None] = lambda sentence: None
     told: Callable[[Path, str], None] | None = None
+    target: str | None = None
+
+    def needed(self, known: Collection[str]) -> Sequence[str]:
+        """Columns that must be there, in a table with the columns ``known``."""
+        return self.columns if self.target is None else [*self.columns, *named_columns(self.target, known)]
 
     def tell(self, file: Path, separator: str) -> None:
         """Of a separator that was assumed."""
@@ -101,7 +108,7 @@ def _of_file(path: Path, wanted: Wanted) -> Iterator[tuple[Record, Collection[st
         kind = KINDS.get(plain_suffix(path)) or _sniffed(file)
         read = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[kind]
         for record, columns in read(file, path, wanted):
-            for column in wanted.columns if kind != "parquet" else ():
+            for column in wanted.needed(record) if kind != "parquet" else ():
                 tables.need_column(record, column, path, wanted.flags)
             yield record, columns
 
@@ -155,7 +162,7 @@ def _jsonl(file: IO[bytes], path: Path, wanted: Wanted) -> Iterator[tuple[Record
             _refuse("TL-DATA-JSONL", f"line {number} is no JSON: {error}", where, shown)
         if not isinstance(record, dict):
             _refuse("TL-DATA-JSONL", f"line {number} is no JSON object", where, shown, '{"text": ...}')
-        for column in (*wanted.columns, *wanted.optional) or record:
+        for column in (*wanted.needed(record), *wanted.optional) or record:
             if isinstance(value := record.get(column), str):
                 _no_surrogate(value, path, where, column)
         yield record, None
@@ -182,9 +189,10 @@ def _parquet(file: IO[bytes], path: Path, wanted: Wanted) -> Iterator[tuple[Reco
     try:
         table = pq.ParquetFile(file)
         columns = dict.fromkeys(table.schema_arrow.names)
-        for name in wanted.columns:
+        needed = wanted.needed(columns)
+        for name in needed:
             tables.need_column(columns, name, path, wanted.flags)
-        asked = [*wanted.columns, *wanted.optional]
+        asked = [*needed, *wanted.optional]
         names = [n for n in asked if n in columns] if asked else list(columns)
         for batch in table.iter_batches(batch_size=4096, columns=names):
             for record in batch.to_pylist():

@@ -10,6 +10,7 @@ from typing import Any
 from tlplat.report import findings, words
 from tlplat.report.document import CandidatePart, Report, by_key, ranked
 from tlplat.report.markdown import bullets, code_block, md, table
+from tlplat.report.parts import TablePart
 from tlplat.report.plain import printable
 
 HUB_LICENSES = {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "gpl-3.0"}
@@ -73,7 +74,8 @@ def _use(report: Report, model: CandidatePart | None) -> str:
     task = report.task
     told = [f"The task is {md(task.kind)}: {md(task.title)}."]
     if task.labels:
-        told.append(f"Its labels are {', '.join(md(label) for label in task.labels)}.")
+        any_of = ", of which a row may have any number, or none" if task.several else ""
+        told.append(f"Its labels are {', '.join(md(label) for label in task.labels)}{any_of}.")
     if task.source and model is not None:
         told.append(
             f"The model was transferred from {md(task.source)}{f' to {md(task.target)}' if task.target else ''}."
@@ -137,7 +139,16 @@ def _evaluation(report: Report) -> str:
         rows.append((name, words.family(c), md(figure), words.compact(c.trained_parameters), words.duration(c.seconds)))
     higher = "Higher" if report.metric.higher_is_better else "Lower"
     meaning = " " + md(f"{metric.title[0].upper()}{metric.title[1:]}: {metric.meaning}.") if metric.meaning else ""
-    return f"On the test rows, mean of the seeds. {higher} is better.{meaning}\n\n" + table(head, rows)
+    said = f"On the test rows, mean of the seeds. {higher} is better.{meaning}\n\n" + table(head, rows)
+    detail = report.details.get(report.verdict.winner) if report.verdict else None
+    return "\n\n".join([said, *(_asked(t) for t in (detail.tables if detail else ()))])
+
+
+def _asked(part: TablePart) -> str:
+    """A table that the task asks for, of this model."""
+    cells = [[md(words.score(c) if c is None or isinstance(c, float) else words.general(c)) for c in row] for row in part.rows]
+    caption = f"\n\n{md(part.caption)}" if part.caption else ""
+    return f"{md(part.title)}:\n\n{table([md(c) for c in part.columns], cells)}{caption}"
 
 
 def _limits(report: Report) -> Iterator[str]:

@@ -26,6 +26,8 @@ class TaskPart(Part):
     labels: tuple[str, ...] = ()
     source: str | None = None
     target: str | None = None
+    several: bool = False
+    """A row may have any number of the labels."""
     unit: str = "row"
     """What the bootstrap resamples, in a word."""
 

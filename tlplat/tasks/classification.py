@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tlplat.calibration import Calibration, apply_temperature
 from tlplat.data.labelsets import read_apart
-from tlplat.errors import DataError, Finding
+from tlplat.errors import DataError
 from tlplat.hookspecs import hookimpl
 from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
 from tlplat.model import TaskInfo
@@ -23,6 +23,7 @@ from tlplat.tasks.confusions import confusion, reliability, roc_curves
 from tlplat.tasks.linear import DECAYS, dealt_folds
 from tlplat.tasks.netbenefit import decision_curve, observed
 from tlplat.tasks.pulled import fit_pulled
+from tlplat.tasks.sets import check_counts, check_sets, label_table, set_facts
 
 IGNORE_INDEX = -100
 
@@ -158,7 +159,7 @@ class Classification(Task):
     def check(self, targets: Tensor, ids: Sequence[str]) -> None:
         """Targets in range, and not all ignored; (n, c) zeros and ones for multi-label."""
         if self.multi_label:
-            _check_sets(targets, ids, len(self.labels))
+            check_sets(targets, ids, len(self.labels))
             return
         if len(targets) and bool((targets == IGNORE_INDEX).all()):
             raise DataError(
@@ -171,7 +172,7 @@ class Classification(Task):
     def check_labelled(self, targets: Tensor) -> None:
         """At least two rows of every class; two with and two without every label for multi-label."""
         if self.multi_label:
-            _check_label_counts(targets, self.labels)
+            check_counts(targets, self.labels)
             return
         count = torch.bincount(targets, minlength=len(self.labels)).tolist()
         for label, n in zip(self.labels, count, strict=True):
@@ -187,10 +188,7 @@ class Classification(Task):
     def facts(self, targets: Tensor) -> dict[str, Any]:
         """Rows of each class; for multi-label how many rows have so many labels, besides."""
         if self.multi_label:
-            count = targets.sum(dim=0).long().tolist()
-            sizes, rows = torch.unique(targets.sum(dim=1).long(), return_counts=True)
-            spread = {str(size): n for size, n in zip(sizes.tolist(), rows.tolist(), strict=True)}
-            return {"classes": dict(zip(self.labels, count, strict=True)), "labels_a_row": spread}
+            return set_facts(targets, self.labels)
         count = torch.bincount(targets, minlength=len(self.labels)).tolist()
         return {"classes": dict(zip(self.labels, count, strict=False))}
 
@@ -218,57 +216,29 @@ class Classification(Task):
         return rows
 
     def detail(self, evidence: Evidence) -> dict[str, Any]:
-        """``scaling``, and for one class a row ``confusion``, ``roc``, ``calibration``, ``ece``, a decision curve."""
+        """``scaling``, ``roc``, ``calibration``, ``ece``; for one class a row ``confusion`` and a decision curve.
+
+        For multi-label a table of labels instead; reliability and ``ece`` are of all labels' probabilities together.
+        """
         scaling = self.calibration(evidence)
         assert scaling is not None
         targets, predictions = evidence.targets, evidence.predictions
-        if targets.ndim != 1:
-            return {"scaling": scaling}
-        return {
+        common = {
             "scaling": scaling,
-            "confusion": confusion(targets, predictions, len(self.labels), evidence.least),
             "roc": roc_curves(targets, predictions, self.labels),
             "calibration": reliability(targets, predictions, evidence.least),
-            "ece": scaling["ece"] and scaling["ece"][0],
-            **self._decided(evidence),
+            "ece": scaling["ece"][0],
         }
+        if self.multi_label:
+            return {**common, "tables": [label_table(targets, predictions, self.labels, evidence.least)]}
+        whole = confusion(targets, predictions, len(self.labels), evidence.least)
+        return {**common, "confusion": whole, **self._decided(evidence)}
 
     def _decided(self, evidence: Evidence) -> dict[str, Any]:
         if not self.decisions or len(self.labels) != 2:
             return {}
         rate, title = observed(evidence.targets == 1), f"Decision curve: {self.labels[1]}"
         return {"charts": [decision_curve(evidence.predictions[:, 1], rate, title, evidence.least)]}
-
-
-def _check_sets(targets: Tensor, ids: Sequence[str], labels: int) -> None:
-    if targets.ndim != 2 or targets.shape[1] != labels:
-        raise DataError(
-            "TL-DATA-LABEL-RANGE",
-            f"targets of {labels} labels have shape {tuple(targets.shape)}",
-            expected=f"(rows, {labels})",
-            fix="give one column of zeros and ones a label",
-        )
-    wrong = torch.nonzero(((targets != 0) & (targets != 1)).any(dim=1)).flatten().tolist()
-    if wrong:
-        raise DataError(
-            "TL-DATA-LABEL-RANGE",
-            f"{len(wrong)} of {len(targets)} rows hold something else than zeros and ones",
-            findings=[Finding("neither 0 nor 1", f"row {i} ({ids[i]})") for i in wrong],
-            fix="write 1 where a row has the label and 0 where it has not",
-        )
-
-
-def _check_label_counts(targets: Tensor, labels: Sequence[str]) -> None:
-    n = len(targets)
-    few = [(name, int(c)) for name, c in zip(labels, targets.sum(dim=0), strict=True) if min(c, n - c) < 2]
-    if few:
-        raise DataError(
-            "TL-DATA-CLASS-SMALL",
-            f"{len(few)} of {len(labels)} labels stand at fewer than 2 rows, or at all but 1 or 0, of {n} labelled "
-            "rows; each must be learnt from 2 rows with it and 2 without",
-            findings=[Finding(f"at {c} of {n} rows", f"label {name!r}") for name, c in few],
-            fix="label more rows, raise --labels, or leave these labels out of the data",
-        )
 
 
 def _softmax_fit(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tlplat.metrics import told_and_right
+
 ROC_POINTS = 101
 BINS = 10
 
@@ -43,14 +45,19 @@ def roc(positive: np.ndarray, scores: np.ndarray, label: str) -> dict[str, Any]:
 
 
 def roc_curves(targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One curve of the second label of two, else one a label."""
+    """One curve of the second of two classes, else one a label; targets (n,) classes or (n, c) sets of labels."""
+    if targets.ndim == 2:
+        return [roc(targets[:, c] > 0, predictions[:, c], label) for c, label in enumerate(labels)]
     shown = [1] if len(labels) == 2 else range(len(labels))
     return [roc(targets == c, predictions[:, c], labels[c]) for c in shown]
 
 
 def reliability(targets: np.ndarray, predictions: np.ndarray, least: int = 1) -> list[dict[str, Any]]:
-    """Confidence and share that was right in bins of equal width; bins of fewer rows than ``least`` are left out."""
-    confidence, right = predictions.max(axis=1), predictions.argmax(axis=1) == targets
+    """Confidence and share that was right in bins of equal width; bins of fewer rows than ``least`` are left out.
+
+    Of the most probable class (n,); of all labels (n, c), one beside the other, where rows have any number of them.
+    """
+    confidence, right = told_and_right(targets, predictions)
     number = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
     return [
         {

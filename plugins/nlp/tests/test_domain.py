@@ -143,12 +143,7 @@ def test_other_bad_rows(domain, context, write):
 
     assert code("r.csv", "id,text,label\n1,a,x\n1,b,y\n") == "TL-DATA-COLUMN"
     assert code("r.jsonl", '{"text": 3, "label": "x"}\n') == "TL-DATA-JSONL"
-    assert code("r.jsonl", '{"text": "a", "label": ["x"]}\n') == "TL-DATA-LABEL-TYPE"
-    several = DataOptions(path=write("r.jsonl", '{"text": "a", "label": ["x", "y"]}\n'))
-    with pytest.raises(DataError) as caught:
-        domain.check(domain.Options(), several, context)
-    assert "'label'" in caught.value.message
-    assert "run once for each" in caught.value.fix
+    assert code("r.jsonl", '{"text": "a", "label": {"x": 1}}\n') == "TL-DATA-LABEL-TYPE"
     assert code("r.csv", "text,label\na,x\n", text="body") == "TL-DATA-COLUMN"
 
 

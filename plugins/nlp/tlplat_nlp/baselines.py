@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from tlplat.classical import OneEach, predicted
 from tlplat.data.examples import Examples, Inputs
 from tlplat.domain import Baseline
 from tlplat.tasks.base import Task
@@ -28,7 +29,10 @@ TOKEN = r"(?u)\w+|[^\w\s]"
 
 
 class TfidfLogistic(Baseline):
-    """Words and word pairs weighted by tf-idf, logistic regression, its penalty chosen by 5-fold cross-validation."""
+    """Words and word pairs weighted by tf-idf, logistic regression, its penalty chosen by 5-fold cross-validation.
+
+    Where rows have any number of labels, one regression a label.
+    """
 
     name: ClassVar[str] = "tfidf_logistic"
     summary: ClassVar[str] = "logistic regression on tf-idf of words and word pairs"
@@ -40,11 +44,12 @@ class TfidfLogistic(Baseline):
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=TOKEN)
         y = train.targets.numpy()
         x = words.fit_transform(_texts(train.inputs))
-        model = _model(_strength(x, y, seed)).fit(x, y)
-        self._count = model.coef_.size + model.intercept_.size
-        self._used = float(x.getnnz() / x.shape[0]) * len(model.coef_)
-        width = task.info().outputs
-        return [_widened(model.predict_proba(words.transform(_texts(i))), model.classes_, width) for i in others]
+        several = OneEach(lambda column: _model(_strength(x, column, seed))) if y.ndim == 2 else None
+        model = (several or _model(_strength(x, y, seed))).fit(x, y)
+        fitted = [m for m in several.models if m is not None] if several else [model]
+        self._count = sum(m.coef_.size + m.intercept_.size for m in fitted)
+        self._used = float(x.getnnz() / x.shape[0]) * sum(len(m.coef_) for m in fitted)
+        return [predicted(model, words.transform(_texts(i)), task) for i in others]
 
     def inference_cost(self) -> float:
         return self._used
@@ -76,10 +81,3 @@ def _strength(x: csr_matrix, y: NDArray[np.int64], seed: int) -> float:
             losses[strength] -= float(np.log(np.clip(p, 1e-12, 1)).sum())
     best = min(losses, key=losses.__getitem__)
     return best if math.isfinite(losses[best]) else FIXED
-
-
-def _widened(found: NDArray[np.float64], classes: NDArray[np.int64], width: int) -> np.ndarray:
-    """Probabilities of all ``width`` classes; those without a training row get 0."""
-    out = np.zeros((len(found), width))
-    out[:, classes] = found
-    return out

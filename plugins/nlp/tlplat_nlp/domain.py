@@ -30,7 +30,7 @@ from tlplat_nlp.assets import ALL, KINDS, MINILM_CITATION, TEXTS_CITATION
 from tlplat_nlp.baselines import TfidfLogistic
 from tlplat_nlp.demo import sentiment, topic
 from tlplat_nlp.folder import folder_of
-from tlplat_nlp.labels import encode_labels
+from tlplat_nlp.labels import encode_rows
 from tlplat_nlp.pieces import TokensOfText
 from tlplat_nlp.preprocess import TextPreprocess
 from tlplat_nlp.sources import PLAIN, folder_source, kind_of, labelled_texts, minilm, source_name, with_head
@@ -67,6 +67,7 @@ class NlpDomain(Domain):
     Options: ClassVar[type[DomainOptions]] = NlpOptions
     default_labels: ClassVar[int | None] = 64
     takes_split: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {
         "strategies": ("pulled_probe", "linear_probe", "prototype", "full_ft"),
         "seeds": 2,
@@ -131,7 +132,7 @@ class NlpDomain(Domain):
                 fix="leave out --task",
             )
         rows, _ = userdata.read(options, data, context)
-        encode_labels(rows.labelled(), rows.ids)
+        encode_rows(rows, (), context.warn)
 
     def _demo(self, options: Any, source: SourceModel, context: DomainContext) -> TargetTask:
         if options.task == "sentiment":

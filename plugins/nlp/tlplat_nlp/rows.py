@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tlplat.data.labelsets import Label, LabelReader
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts in their order; ``labels`` and ``groups`` hold None where a row has none, ``splits`` as well or nothing."""
+    """Texts in their order; ``labels`` and ``groups`` hold None where a row has none, ``splits`` as well or nothing.
+
+    ``reader``: how labels were read, where they are the user's.
+    """
 
     ids: Sequence[str]
     texts: Sequence[str]
-    labels: Sequence[str | None]
+    labels: Sequence[Label]
     groups: Sequence[str | None]
     splits: Sequence[str | None] = ()
+    reader: LabelReader | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -28,10 +34,11 @@ class Rows:
             [self.labels[i] for i in kept],
             [self.groups[i] for i in kept],
             [self.splits[i] for i in kept] if self.splits else (),
+            self.reader,
         )
 
     def labelled(self) -> list[str]:
-        """The labels, all there."""
+        """The labels, all there and one a row."""
         return [str(label) for label in self.labels]
 
 
@@ -43,4 +50,5 @@ def joined(first: Rows, second: Rows) -> Rows:
         [*first.labels, *second.labels],
         [*first.groups, *second.groups],
         [*first.splits, *second.splits],
+        first.reader,
     )

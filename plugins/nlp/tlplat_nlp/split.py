@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlplat.data.setsplits import held_out_sets
 from tlplat.errors import DataError, Finding
 from tlplat_nlp.duplicates import NEAR_COPY, Ints, Pairs, clusters, equal_links, near_copies
 from tlplat_nlp.inputs import TextInputs
@@ -29,11 +30,13 @@ class Split:
     report: dict[str, Any]
 
 
-def split_rows(rows: Rows, inputs: TextInputs, strata: Ints, share: float, seed: int) -> Split:
-    """About ``share`` of the rows of each stratum as test rows, by whole clusters.
+def split_rows(
+    rows: Rows, inputs: TextInputs, strata: Ints, share: float, seed: int, names: Sequence[str] = ()
+) -> Split:
+    """About ``share`` of the rows of each stratum (n,), or label (n, c), as test rows, by whole clusters.
 
     A cluster joins near-copies, rows of one given group, and rows that are equal once cut to the source's tokens; it
-    counts to its first row's stratum.
+    counts to its first row's stratum. ``names``: of the labels (n, c).
 
     Raises:
         DataError TL-DATA-CLASS-SMALL: a class in a single cluster. TL-DATA-COLUMN: groups for some rows only.
@@ -42,6 +45,10 @@ def split_rows(rows: Rows, inputs: TextInputs, strata: Ints, share: float, seed:
     groups = clusters(
         len(rows), (pairs.first, pairs.second), equal_links(_given(rows)), equal_links(_token_rows(inputs))
     )
+    if strata.ndim == 2:
+        test = held_out_sets(strata, groups, share, seed, names)
+        about = "clusters of near-copies and of given groups, for each label alike"
+        return Split(test, groups, {"by": about, "clusters": int(groups.max() + 1), **_report(pairs, test)})
     first = np.unique(groups, return_index=True)[1]
     stratum = strata[first][groups]
     test = np.zeros(len(rows), dtype=bool)

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples
+from tlplat.data.labelsets import Label, LabelReader
 from tlplat.data.opening import Limits
 from tlplat.data.records import Record, Wanted, read_records
 from tlplat.data.sides import Sides, files_given, given_sides
-from tlplat.data.tables import ONE_EACH
 from tlplat.domain import DataOptions, DomainContext, TargetTask, title_of
 from tlplat.errors import DataError, Finding
 from tlplat.model import SourceModel
+from tlplat.tasks.sets import labels_card
 from tlplat_nlp.inputs import TextInputs
-from tlplat_nlp.labels import encode_labels
+from tlplat_nlp.labels import encode_rows
 from tlplat_nlp.preprocess import TextPreprocess
 from tlplat_nlp.rows import Rows, joined
 from tlplat_nlp.split import check_split, split_rows
@@ -36,21 +37,21 @@ def read(options: Any, data: DataOptions, context: DomainContext) -> tuple[Rows,
 
 
 def labelled_rows(path: Path, options: Any, data: DataOptions, context: DomainContext) -> Rows:
-    """The rows of a file, each with a text and a label.
+    """The rows of a file, each with a text and a label, or a set of labels.
 
     Raises:
         DataError TL-DATA-EMPTY-TEXT: rows without text, unless ``--empty-text drop``. TL-DATA-LABEL-MISSING,
-        TL-DATA-LABEL-TYPE, TL-DATA-COLUMN (an id twice), and what :func:`read_records` raises.
+        TL-DATA-COLUMN (an id twice), and what :func:`read_records` and :class:`LabelReader` raise.
     """
     label = data.target or data.labels_from or TARGET
-    rows = _rows(path, options.text, label, data.group, options.max_data_mb, context, data.split)
+    rows = _rows(path, options.text, data, options.max_data_mb, context, label)
     empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
     if empty and options.empty_text == "drop":
         context.warn(f"{len(empty)} of {len(rows)} rows of {path.name} have an empty text and are dropped")
         rows = rows.without(set(empty))
     elif empty:
         _refuse_empty(rows, empty, path, "fill them in, or leave them out with --empty-text drop")
-    missing = [i for i, label in enumerate(rows.labels) if not label]
+    missing = [i for i, label in enumerate(rows.labels) if label is None]
     if missing:
         raise DataError(
             "TL-DATA-LABEL-MISSING",
@@ -68,7 +69,7 @@ def target(
     """The user's task: rows encoded for the source, split by clusters."""
     assert data.path is not None
     rows, sides = read(options, data, context)
-    task, targets = encode_labels(rows.labelled(), rows.ids, source.task.labels if source.task else ())
+    task, targets = encode_rows(rows, source.task.labels if source.task else (), context.warn)
     preprocess = TextPreprocess.from_json(source.preprocess)
     inputs, cut = preprocess.encode(rows.texts)
     if cut:
@@ -78,7 +79,8 @@ def target(
     if sides is not None:
         split = check_split(rows, inputs, sides.test, sides.by)
     else:
-        split = split_rows(rows, inputs, targets.numpy(), test_share, context.data_seed)
+        strata = task.strata(targets).numpy()
+        split = split_rows(rows, inputs, strata, test_share, context.data_seed, task.labels)
     groups = torch.from_numpy(split.groups)
     validation = None if sides is None else sides.validation
     everything = Examples(inputs, targets, list(rows.ids), groups, groups, validation=validation)
@@ -86,6 +88,7 @@ def target(
     card = {
         "file": data.path.name,
         "rows": len(rows),
+        **labels_card(task, targets),
         "pool_rows": len(pool),
         "test_rows": len(test),
         "tokens": token_facts(inputs, cut),
@@ -98,7 +101,8 @@ def target(
 
 def encode(path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], TextInputs]:
     """Rows of a file without labels, in its order."""
-    rows = _rows(path, preprocess.get("text_column", "text"), None, None, preprocess.get("max_data_mb", 1024), context)
+    unlabelled = DataOptions(path)
+    rows = _rows(path, preprocess.get("text_column", "text"), unlabelled, preprocess.get("max_data_mb", 1024), context)
     empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
     if empty:
         _refuse_empty(rows, empty, path, "fill them in, or leave these rows out of the file")
@@ -121,25 +125,28 @@ def token_facts(inputs: TextInputs, cut: int) -> dict[str, int]:
 def _rows(
     path: Path,
     text: str,
-    label: str | None,
-    group: str | None,
+    data: DataOptions,
     max_data_mb: int,
     context: DomainContext,
-    split: str | None = None,
+    label: str | None = None,
 ) -> Rows:
+    """``label``: the column of labels, or several; None reads none."""
     ids: list[str] = []
     texts: list[str] = []
-    labels: list[str | None] = []
+    labels: list[Label] = []
+    reader: LabelReader | None = None
+    group, split = data.group, data.split
     groups: list[str | None] = []
     splits: list[str | None] = []
     seen: set[str] = set()
     wanted = Wanted(
-        [text, *(c for c in (label, group, split) if c is not None)],
+        [text, *(c for c in (group, split) if c is not None)],
         ["id"],
         Limits(max_data_mb * 1_000_000),
         "--text for texts, --target for labels, --group for groups",
         line_breaks=True,
         warn=context.warn,
+        target=label,
     )
     for number, found in enumerate(read_records(path, wanted), 1):
         row, where, record = f"row {number}", found.where, found.values
@@ -154,10 +161,12 @@ def _rows(
         seen.add(name or row)
         ids.append(name or row)
         texts.append(_text(record, text, where))
-        labels.append(_value(record, label, where) if label else None)
+        if label is not None and reader is None:
+            reader = LabelReader.of(label, record.keys(), data.label_separator)
+        labels.append(reader.read(record, where) if reader else None)
         groups.append(_value(record, group, where) if group else None)
         splits.append(_value(record, split, where) if split else None)
-    return Rows(ids, texts, labels, groups, splits)
+    return Rows(ids, texts, labels, groups, splits, reader)
 
 
 def _text(record: Record, column: str, where: str) -> str:
@@ -178,7 +187,7 @@ def _text(record: Record, column: str, where: str) -> str:
 
 
 def _value(record: Record, column: str, where: str) -> str | None:
-    """A label, group or id as a string; None where it is missing."""
+    """A group, id or side as a string; None where it is missing."""
     value = record[column]
     if value is None or value != value or value == "":
         return None
@@ -189,7 +198,7 @@ def _value(record: Record, column: str, where: str) -> str | None:
             "TL-DATA-LABEL-TYPE",
             f"{column!r} is a {type(value).__name__}, not a name or a number",
             where=where,
-            fix=f"give one name or whole number a row; several labels a row are several runs: {ONE_EACH}",
+            fix="give one name or whole number a row",
         )
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value)) if whole else str(value).strip() or None
