@@ -80,8 +80,8 @@ def command(
 def text_chunks(rows: Iterator[Mapping[str, Any]], form: str) -> Iterator[str]:
     """JSON lines, or CSV (RFC 4180, one line a record), some hundred rows at a time.
 
-    In CSV a map's entries are columns ``name(key)``, a list's are joined by ``;``, and text that a spreadsheet would
-    run as a formula gets an apostrophe before it.
+    In CSV a map's entries are columns ``name(key)``, a list's are joined by ``;`` (by ``|`` where a label holds one),
+    and text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     header: list[str] = []
     while part := list(itertools.islice(rows, CHUNK_ROWS)):
@@ -89,7 +89,7 @@ def text_chunks(rows: Iterator[Mapping[str, Any]], form: str) -> Iterator[str]:
         if form == "jsonl":
             made.writelines(json.dumps(row) + "\n" for row in part)
         else:
-            writer, lines = csv.writer(made), [dict(_cells(row)) for row in part]
+            writer, lines = csv.writer(made), [dict(_cells(row, joined=True)) for row in part]
             if not header:
                 header = list(lines[0])
                 writer.writerow(map(inert, header))
@@ -98,7 +98,7 @@ def text_chunks(rows: Iterator[Mapping[str, Any]], form: str) -> Iterator[str]:
 
 
 def parquet_chunks(rows: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
-    """A Parquet file in pieces: columns as in CSV, with their types."""
+    """A Parquet file in pieces: columns as in CSV, with their types; lists stay lists."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -106,13 +106,21 @@ def parquet_chunks(rows: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
     while part := [dict(_cells(row)) for row in itertools.islice(rows, PARQUET_ROWS)]:
         table = pa.Table.from_pylist(part, schema)
         if writer is None:
-            schema = table.schema
+            schema = pa.schema([(f.name, _typed(f.type)) for f in table.schema])
+            table = table.cast(schema)
             writer = pq.ParquetWriter(sink, schema)
         writer.write_table(table)
         yield sink.drained()
     if writer is not None:
         writer.close()
     yield sink.drained()
+
+
+def _typed(kind: Any) -> Any:
+    """Lists of names, where all lists so far were empty."""
+    import pyarrow as pa
+
+    return pa.list_(pa.string()) if pa.types.is_list(kind) and pa.types.is_null(kind.value_type) else kind
 
 
 class _Sink(io.RawIOBase):
@@ -145,9 +153,10 @@ def inert(value: Any) -> Any:
     return value
 
 
-def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _cells(row: Mapping[str, Any], joined: bool = False) -> Iterator[tuple[str, Any]]:
+    separator = "|" if any(";" in name for name in row.get("probabilities", ())) else ";"
     for key, value in row.items():
         if isinstance(value, Mapping):
             yield from ((f"{SHORT.get(key, key)}({name})", inner) for name, inner in value.items())
         else:
-            yield key, ";".join(map(str, value)) if isinstance(value, list | tuple) else value
+            yield key, separator.join(map(str, value)) if joined and isinstance(value, list | tuple) else value

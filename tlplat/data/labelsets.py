@@ -26,8 +26,8 @@ YES, NO = frozenset({"1", "1.0", "yes", "true"}), frozenset({"0", "0.0", "no", "
 USUAL = (";", "|", ",")
 """What names in one cell are parted by, as far as it is guessed."""
 PLAIN_NAMES = "write names alone, such as a;b, without brackets and quotes, and read them with --label-separator ';'"
-LISTS = 1 / 3
-"""Share of the cells that must hold a separator before it is spoken of."""
+LISTS, AGAIN = 0.1, 0.75
+"""Share of the cells that must hold a separator before it is spoken of, and of their parts that other cells have."""
 
 
 def named_columns(target: str, known: Collection[str]) -> tuple[str, ...]:
@@ -191,18 +191,22 @@ def label_sets(
 
 
 def guessed_separator(cells: Collection[str]) -> str | None:
-    """What parts the names in cells that look like lists: a third of them hold it, and the parts repeat; else None."""
+    """What parts the names in cells that look like lists: a tenth hold it, and most of their parts occur in others."""
     for separator in USUAL:
         several = [cell for cell in cells if separator in cell]
-        parts = {part.strip() for cell in set(cells) for part in cell.split(separator)}
-        if len(several) >= max(2, LISTS * len(cells)) and len(parts) <= len(set(cells)):
+        if len(several) < max(2, LISTS * len(cells)):
+            continue
+        parts = {cell: {part.strip() for part in cell.split(separator)} for cell in set(cells)}
+        count = Counter(part for each in parts.values() for part in each)
+        again = [count[part] > 1 for cell in set(several) for part in parts[cell]]
+        if sum(again) >= AGAIN * len(again):
             return separator
     return None
 
 
 def read_apart(cells: Collection[str]) -> str | None:
     """What to do about classes that look like lists; None where they do not."""
-    if sum(cell.startswith("[") and cell.endswith("]") for cell in cells) > LISTS * len(cells):
+    if sum(cell.startswith("[") and cell.endswith("]") for cell in cells) > len(cells) / 2:
         return PLAIN_NAMES
     separator = guessed_separator(cells)
     return separator and f"read several labels a row with --label-separator {separator!r}"

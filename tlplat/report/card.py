@@ -146,7 +146,7 @@ def _evaluation(report: Report) -> str:
 
 def _asked(part: TablePart) -> str:
     """A table that the task asks for, of this model."""
-    cells = [[md(words.score(c) if c is None or isinstance(c, float) else words.general(c)) for c in row] for row in part.rows]
+    cells = [[md(words.general(c) if isinstance(c, int | str) else words.score(c)) for c in row] for row in part.rows]
     caption = f"\n\n{md(part.caption)}" if part.caption else ""
     return f"{md(part.title)}:\n\n{table([md(c) for c in part.columns], cells)}{caption}"
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlplat.data.labelsets import read_apart
 from tlplat.data.setsplits import held_out_sets
 from tlplat.errors import DataError, Finding
 from tlplat_nlp.duplicates import NEAR_COPY, Ints, Pairs, clusters, equal_links, near_copies
@@ -62,7 +63,8 @@ def split_rows(
                 f"class {name!r} has its {int((strata == value).sum())} rows in one cluster of near-copies or "
                 "one group; a split into training and test needs at least 2 clusters of each class",
                 found=f"{len(first)} clusters among {len(rows)} rows",
-                fix="add rows of that class that are not near-copies of each other",
+                fix=read_apart([str(label) for label in rows.labels])
+                or "add rows of that class that are not near-copies of each other",
             )
         test[inside] = _drawn(local, share, seed)
     about = "clusters of near-copies and of given groups, for each class alike"
