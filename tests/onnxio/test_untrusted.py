@@ -206,7 +206,14 @@ def test_inputs_and_outputs_that_are_no_rows(made, onnx, tmp_path):
     def two(model) -> None:
         model.graph.input.append(onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, ["rows", 4]))
 
-    refused(made(tmp_path / "a.onnx", two), "TL-MODEL-INPUT", "x, mask")
+    refused(made(tmp_path / "a.onnx", two), "TL-MODEL-INPUT", "takes 2 inputs", "mask (rows, 4) float32")
+
+    def parted(model) -> None:
+        two(model)
+        for value, rows in zip(model.graph.input, (2, 3), strict=True):
+            value.type.tensor_type.shape.dim[0].dim_value = rows
+
+    refused(made(tmp_path / "p.onnx", parted), "TL-MODEL-INPUT", "different numbers of rows", "x: 2 rows, mask: 3 rows")
 
     def words(model) -> None:
         model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING

@@ -9,6 +9,7 @@ from tlplat.hookspecs import hookimpl
 from tlplat.kerasio.backbone import KerasBackbone
 from tlplat.model import Backbone
 from tlplat.onnxio.backbone import OnnxBackbone
+from tlplat.onnxio.tokens import OnnxTokens
 
 
 @hookimpl
@@ -18,4 +19,4 @@ def tlplat_register_domains() -> list[type[Domain]]:
 
 @hookimpl
 def tlplat_register_backbones() -> list[type[Backbone]]:
-    return [ModuleBackbone, KerasBackbone, OnnxBackbone]
+    return [ModuleBackbone, KerasBackbone, OnnxBackbone, OnnxTokens]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,8 @@ from tlplat.data.examples import Batch
 from tlplat.errors import ModelError
 from tlplat.model import Backbone
 from tlplat.onnxio.running import digest_of, kept, run, session
+
+FROZEN = "fixed inside an ONNX graph"
 
 
 class Graph(nn.Module):
@@ -30,10 +32,18 @@ class Graph(nn.Module):
         self.register_buffer("content", torch.zeros(size, dtype=torch.uint8))
 
     def forward(self, x: Tensor) -> Tensor:
-        made = kept(self.digest) or session(self.digest, self._checked())
-        given = np.ascontiguousarray(x.detach().cpu().numpy())
+        (name,) = (i.name for i in self.session().get_inputs())
+        return self.outputs({name: np.ascontiguousarray(x.detach().cpu().numpy())}).to(x.device)
+
+    def session(self) -> Any:
+        """onnxruntime's, of this graph."""
+        return kept(self.digest) or session(self.digest, self._checked())
+
+    def outputs(self, given: Mapping[str, np.ndarray]) -> Tensor:
+        """(rows, ...) float32 for the inputs by name."""
+        made = self.session()
         found = run(made, given) if self.rows is None else self._in_batches(made, given, self.rows)
-        return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(x.device)
+        return torch.from_numpy(np.asarray(found, dtype=np.float32))
 
     def _checked(self) -> bytes:
         content = self.content.cpu().numpy().tobytes()
@@ -47,13 +57,13 @@ class Graph(nn.Module):
         return content
 
     @staticmethod
-    def _in_batches(made: Any, given: np.ndarray, rows: int) -> np.ndarray:
+    def _in_batches(made: Any, given: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
         """A graph that takes ``rows`` rows and no other number; the last batch is filled with its last row."""
-        parts = []
-        for begin in range(0, len(given), rows):
-            part = given[begin : begin + rows]
-            filled = np.concatenate([part, np.repeat(part[-1:], rows - len(part), axis=0)])
-            parts.append(run(made, filled)[: len(part)])
+        count, parts = len(next(iter(given.values()))), []
+        for begin in range(0, count, rows):
+            each = {name: values[begin : begin + rows] for name, values in given.items()}
+            filled = {n: np.concatenate([v, np.repeat(v[-1:], rows - len(v), axis=0)]) for n, v in each.items()}
+            parts.append(run(made, filled)[: count - begin])
         return np.concatenate(parts)
 
 
@@ -66,7 +76,7 @@ class OnnxBackbone(Backbone):
     """
 
     name: ClassVar[str] = "onnx"
-    frozen: ClassVar[str] = "fixed inside an ONNX graph"
+    frozen: ClassVar[str] = FROZEN
 
     def __init__(
         self,
@@ -120,12 +130,17 @@ class OnnxBackbone(Backbone):
 
     def forward(self, batch: Batch) -> Tensor:
         features = super().forward(batch)
-        if features.ndim != 2 or features.shape != (len(features), self.width):
-            raise ModelError(
-                "TL-MODEL-SHAPE",
-                "the ONNX graph gives features of another shape for these rows",
-                found=str(tuple(features.shape)),
-                expected=f"(rows, {self.width})",
-                fix="give rows of the size that the run had",
-            )
-        return features
+        return need_width(features, self.width)
+
+
+def need_width(features: Tensor, width: int) -> Tensor:
+    """The features (rows, width); ModelError TL-MODEL-SHAPE where they are of another shape."""
+    if features.ndim != 2 or features.shape[1] != width:
+        raise ModelError(
+            "TL-MODEL-SHAPE",
+            "the ONNX graph gives features of another shape for these rows",
+            found=str(tuple(features.shape)),
+            expected=f"(rows, {width})",
+            fix="give rows of the size that the run had",
+        )
+    return features

@@ -17,6 +17,8 @@ from tlplat.onnxio.opening import MOST_BYTES, library, nodes, too_big
 
 SAYS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 """What the operator behind a linear layer makes of its outputs."""
+POOLED = "sentence_embedding"
+"""The output that exporters of sentence encoders give beside those of single tokens: features as they are."""
 MOST_VALUES = 1 << 28
 """Numbers that one operator may declare of a batch: 1 GiB."""
 
@@ -38,6 +40,8 @@ class Ending:
 def ending(model: Any, path: Path, wanted: str | None = None) -> Ending:
     """Where the features are: what the last linear layer reads; what a last softmax or sigmoid reads; else the output.
 
+    An output named ``sentence_embedding`` comes before all of these.
+
     Args:
         wanted: name of the tensor to take instead; ``output`` is the graph's first.
 
@@ -58,7 +62,7 @@ def ending(model: Any, path: Path, wanted: str | None = None) -> Ending:
             )
         return Ending(wanted)
     output = _first_floating(graph, path)
-    if wanted == "output" or output not in made:
+    if wanted == "output" or output not in made or output == POOLED:
         return Ending(output)
     known = {t.name: t for t in graph.initializer}
     says, tensor = "linear", output
@@ -131,10 +135,10 @@ def _graphs(node: Any) -> list[Any]:
 
 
 def _first_floating(graph: Any, path: Path) -> str:
-    """The first output that is one tensor of floating-point numbers."""
+    """The first output that is one tensor of floating-point numbers; pooled ones before others."""
     onnx = library()
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
-    for value in graph.output:
+    for value in sorted(graph.output, key=lambda v: v.name != POOLED):
         if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in kinds:
             return str(value.name)
     raise ModelError(

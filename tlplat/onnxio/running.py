@@ -1,10 +1,11 @@
-"""onnxruntime, kept to what an extractor needs: one input, one output, the CPU, no file, no operator from outside."""
+"""onnxruntime, kept to what an extractor needs: one output, the CPU, no file, no operator from outside."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,14 +44,14 @@ def kept(digest: str) -> Any | None:
     return _sessions.get((digest, torch.get_num_threads()))
 
 
-def run(made: Any, rows: np.ndarray) -> np.ndarray:
-    """The output (rows, ...) for the input's ``rows``.
+def run(made: Any, given: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The output (rows, ...) for the inputs by name.
 
     Raises:
         MemoryError: it does not fit. ModelError TL-MODEL-UNSUPPORTED: onnxruntime fails.
     """
     try:
-        found: np.ndarray = made.run(None, {made.get_inputs()[0].name: rows})[0]
+        found: np.ndarray = made.run(None, dict(given))[0]
         return found
     except Exception as error:  # onnxruntime's own types have no common base but this
         text = str(error)

@@ -19,13 +19,15 @@ from tlplat.domain import (
     DomainContext,
     DomainOptions,
     Explainer,
+    Intake,
+    NetworkInput,
     SourceInfo,
     TargetTask,
 )
 from tlplat.errors import UsageError
 from tlplat.model import SourceModel
 from tlplat.tasks.classification import Classification
-from tlplat_nlp import userdata
+from tlplat_nlp import outside, userdata
 from tlplat_nlp.assets import ALL, KINDS, MINILM_CITATION, TEXTS_CITATION
 from tlplat_nlp.baselines import TfidfLogistic
 from tlplat_nlp.demo import sentiment, topic
@@ -115,6 +117,10 @@ class NlpDomain(Domain):
         if Path(name).is_dir():
             return folder_source(Path(name), options.max_tokens, context)
         raise self.unknown_source(name, "a folder with config.json, tokenizer.json and model.safetensors")
+
+    def intake(self, network: NetworkInput, options: Any, data: DataOptions, context: DomainContext) -> Intake:
+        """Tokens of the tokeniser that lies beside the file, and their mask."""
+        return outside.intake(network, options.max_tokens, context.warn)
 
     def target(self, options: Any, data: DataOptions, source: SourceModel, context: DomainContext) -> TargetTask:
         if data.path is None:

@@ -91,7 +91,7 @@ def read_model(config: Path, weights: Path, tokenizer: Path, pooling: str = "mea
     Raises:
         ModelError TL-MODEL-UNSUPPORTED: another architecture. TL-MODEL-CONFIG, TL-MODEL-KEYS, TL-MODEL-CORRUPT.
     """
-    document = _json(config)
+    document = read_json(config)
     kin = _kin(document, config)
     args = _arguments(document, kin, pooling, config)
     tensors, _ = read_tensors(weights)
@@ -112,7 +112,7 @@ def read_model(config: Path, weights: Path, tokenizer: Path, pooling: str = "mea
     return FolderModel(
         base=Ref(BertEncoder.name, args),
         state=state,
-        tokenizer=tokenizer.read_text(encoding="utf-8"),
+        tokenizer=tokenizer_text(tokenizer),
         pad=args["pad"],
         longest=args["positions"],
         kind=str(document["model_type"]),
@@ -154,7 +154,7 @@ def read_folder(folder: Path) -> FolderModel:
                 fix="save model and fast tokeniser with save_pretrained(FOLDER), and give that folder",
             )
     weights = need_one_file(folder)
-    return read_model(folder / "config.json", weights, folder / "tokenizer.json", _pooling(folder))
+    return read_model(folder / "config.json", weights, folder / "tokenizer.json", pooling_of(folder))
 
 
 def encoder_state(tensors: Mapping[str, Tensor], kin: Kin, layers: int, where: str) -> dict[str, Tensor]:
@@ -231,19 +231,34 @@ def _arguments(document: Mapping[str, Any], kin: Kin, pooling: str, config: Path
     return args
 
 
-def _pooling(folder: Path) -> str:
+def pooling_of(folder: Path) -> str:
+    """``mean`` or ``cls``, as a sentence-transformers folder says."""
     path = folder / "1_Pooling" / "config.json"
-    return "cls" if path.is_file() and _json(path).get("pooling_mode_cls_token") else "mean"
+    return "cls" if path.is_file() and read_json(path).get("pooling_mode_cls_token") else "mean"
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; ModelError TL-MODEL-CONFIG where it holds no JSON."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             "TL-MODEL-CONFIG", f"{path} is no JSON: {error}", where=str(path), fix="restore the file from a copy"
         ) from error
     return document if isinstance(document, dict) else {}
+
+
+def tokenizer_text(path: Path) -> str:
+    """The content of a tokenizer.json; ModelError TL-MODEL-TOKENIZER where it is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            "TL-MODEL-TOKENIZER",
+            f"the tokeniser cannot be read: {error}",
+            where=str(path),
+            fix="give a tokenizer.json as the tokenizers library writes it",
+        ) from error
 
 
 def _keys(where: str, message: str, found: str) -> ModelError:

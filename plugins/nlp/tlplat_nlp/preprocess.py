@@ -93,16 +93,21 @@ def _marks_continuations(content: str) -> bool:
     return json.loads(content)["model"].get("type") not in ("BPE", "Unigram")
 
 
-@lru_cache(maxsize=4)
-def _tokenizer(content: str, width: int) -> Tokenizer:
+def read_tokenizer(content: str) -> Tokenizer:
+    """The tokeniser of a tokenizer.json; ModelError TL-MODEL-TOKENIZER where it is none."""
     try:
-        tokenizer = Tokenizer.from_str(content)
+        return Tokenizer.from_str(content)
     except Exception as error:  # the library raises plain Exception
         raise ModelError(
             "TL-MODEL-TOKENIZER",
             f"the tokeniser cannot be read: {error}",
             fix="give a tokenizer.json as the tokenizers library writes it",
         ) from error
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(content: str, width: int) -> Tokenizer:
+    tokenizer = read_tokenizer(content)
     tokenizer.no_padding()
     tokenizer.enable_truncation(width)
     return tokenizer
