@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from tlplat.classical import EstimatorBaseline
+from tlplat.classical import EstimatorBaseline, predicted
 from tlplat.config import RunConfig
 from tlplat.data.examples import Examples, TensorInputs
 from tlplat.data.tables import read_numbers
@@ -68,3 +69,19 @@ def test_a_domain_with_its_demo_alone_refuses_data(toy, monkeypatch, tmp_path):
     config = RunConfig.model_validate({"domain": "toy", "data": {"path": tmp_path / "rows.csv"}})
     with pytest.raises(UsageError, match="TL-DATA-DEMO"):
         prepare(config, load_registry(config), Reporter())
+
+
+def test_one_estimator_a_label_where_rows_have_any_number():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 4)).astype(np.float32)
+    y = np.stack([x[:, 0] > 0, x[:, 1] > 0.5, np.zeros(120), np.ones(120)], axis=1).astype(np.float32)
+    train = Examples(TensorInputs(torch.from_numpy(x)), torch.from_numpy(y), [str(i) for i in range(120)])
+    task = Classification(["a", "b", "never", "always"], multi_label=True)
+    made = EstimatorBaseline("own", "own", lambda seed: LogisticRegression())
+    (p,) = made.fit_predict(train, [train.inputs], task, 0)
+    assert p.shape == (120, 4)
+    assert ((p >= 0.5) == (y > 0)).mean() > 0.95
+    assert (p[:, 2] == 0).all()
+    assert (p[:, 3] == 1).all()
+    forest = RandomForestClassifier(20, random_state=0).fit(x, y.astype(int))
+    assert ((predicted(forest, x, task) >= 0.5) == (y > 0)).mean() > 0.95

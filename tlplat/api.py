@@ -57,7 +57,8 @@ def transfer(
     Args:
         domain: as after ``--domain``; ``arrays`` for rows and modules in memory.
         data: a path; with ``arrays`` also ``(x, y)`` or ``(x, y, groups)``: rows (n, ...) of numbers, and for each a
-            class name, an integer class or a number to predict. None runs the domain's demo.
+            class name, an integer class or a number to predict; or y (n, labels) of 0 and 1 for any number of labels a
+            row, named by the columns of a data frame. None runs the domain's demo.
         source: as after ``--source``; with ``arrays`` a Keras model (``.keras``, ``.h5``), or a pretrained module
             (rows -> features or outputs).
         factory: builds that module with fresh weights. Needed where a layer cannot draw its weights anew by

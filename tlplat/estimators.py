@@ -15,6 +15,7 @@ from torch import nn
 
 from tlplat.api import ARRAYS, Model, load_model, transfer
 from tlplat.arrays.backbone import Factory, refilled
+from tlplat.arrays.sets import are_sets
 
 
 class _Transfer(BaseEstimator):  # type: ignore[misc]
@@ -92,20 +93,30 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]
     __doc__ = f"""A classifier adapted from a pretrained module on few labelled rows.
 
     {(_Transfer.__doc__ or "").partition(chr(10))[2].strip()}
-        classes_: the labels, in the order of predict_proba's columns.
+        classes_: the labels, in the order of predict_proba's columns; their numbers where y has a column for each.
     """
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:  # noqa: N803
-        """Adapt the source on rows (n, ...) and labels (n,); rows of one group stay together."""
-        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        return self._fit(X, codes, groups, "classification")
+        """Adapt the source on rows (n, ...) and labels (n,), or (n, c) in {0, 1} for any number of labels a row.
+
+        Rows of one group stay together.
+        """
+        labels = np.asarray(y)
+        self._several = are_sets(labels)
+        if self._several:
+            self.classes_ = np.arange(labels.shape[1])
+            return self._fit(X, y, groups, "classification")
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        return self._fit(X, codes.reshape(len(labels)), groups, "classification")
 
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
-        """(n, classes) probabilities."""
+        """(n, classes) probabilities; of each label by itself where rows have any number."""
         return self._decode(X)
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
-        """(n,) labels."""
+        """(n,) labels, or (n, c) in {0, 1}."""
+        if self._several:
+            return (self.predict_proba(X) >= 0.5).astype(np.int64)
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
 

@@ -71,3 +71,42 @@ def test_files_without_rows(tmp_path) -> None:
         read(tmp_path / "d.npz")
     with pytest.raises(DataError, match="is no file"):
         read(tmp_path / "absent.npz")
+
+
+SETS = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0], [0, 1, 1]])
+
+
+def test_a_column_a_label_is_any_number_of_labels(tmp_path) -> None:
+    for y in (SETS, SETS.astype(bool), SETS.astype(np.float32), torch.from_numpy(SETS)):
+        made = rows_of(X, y)
+        assert made.y.dtype == torch.float32
+        assert (made.y.tolist(), made.classes) == (SETS.tolist(), ())
+    named = rows_of(X, SETS, classes=["a", "b", "c"])
+    again = read(keep(named, tmp_path))
+    assert (again.y.tolist(), again.classes) == (SETS.tolist(), ("a", "b", "c"))
+    for name, classes in (("a", ["r", "g", "b"]), ("b", ["r", "g", "b"]), ("c", ["g", "r", "b"])):
+        np.savez(tmp_path / f"{name}.npz", x=X, y=SETS, classes=classes)
+    both = read(tmp_path / "a.npz", [tmp_path / "b.npz"])
+    assert (both.classes, both.y.shape) == (("r", "g", "b"), (8, 3))
+    with pytest.raises(DataError, match="other labels, or in another order"):
+        read(tmp_path / "a.npz", [tmp_path / "c.npz"])
+    pandas = pytest.importorskip("pandas")
+    assert rows_of(X, pandas.DataFrame(SETS, columns=["u", "v", "w"])).classes == ("u", "v", "w")
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "code", "said"),
+    [
+        (SETS * 2, (), "TL-DATA-LABEL-RANGE", r"(?s)3 of 4 rows.*row 0"),
+        (SETS + 0.5, (), "TL-DATA-LABEL-RANGE", "zeros and ones"),
+        (SETS[:3], (), "TL-DATA-COLUMN", "beside 4 rows"),
+        (SETS[:, :1], (), "TL-DATA-COLUMN", "one entry of y"),
+        (SETS, ("a", "b"), "TL-DATA-COLUMN", "2 different names"),
+        (SETS, ("a", "b", "a"), "TL-DATA-COLUMN", "2 different names"),
+        ([["a"], ["a", "b"], [], ["b"]], (), "TL-DATA-TYPE", "MultiLabelBinarizer"),
+    ],
+)
+def test_columns_that_are_no_labels(y, classes, code, said) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        rows_of(X, y, classes=classes)
+    assert caught.value.code == code

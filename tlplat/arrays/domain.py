@@ -35,6 +35,7 @@ from tlplat.pieces import Columns
 from tlplat.tasks.base import Task
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.regression import Regression
+from tlplat.tasks.sets import labels_card
 from tlplat.weights import read_weights
 
 OWN = "own"
@@ -122,6 +123,7 @@ class Arrays(Domain):
             "data": data.path.name,
             "rows": len(rows),
             "shape": list(rows.x.shape[1:]),
+            **labels_card(task, targets),
             "split": f"{len(test)} of {len(rows)} rows set apart, {how}",
         }
         return TargetTask(
@@ -183,6 +185,9 @@ def _task(rows: Rows, options: ArrayOptions, path: Path, source: SourceModel) ->
     """The task, and the targets as it takes them; classes that are the source's stand in its order."""
     if rows.y is None:
         raise DataError("TL-DATA-LABEL-MISSING", f"{path.name} holds no array y", fix="save the labels as y")
+    theirs = [] if source.task is None else list(source.task.labels)
+    if rows.y.ndim == 2:
+        return _set_task(rows.y, list(rows.classes), options, path, theirs)
     numbers = rows.y.is_floating_point()
     if options.task == "regression" or (options.task == "auto" and numbers):
         values = rows.y.double()
@@ -200,7 +205,22 @@ def _task(rows: Rows, options: ArrayOptions, path: Path, source: SourceModel) ->
         names = [f"{v:g}" for v in distinct.tolist()]
     elif not names:
         names = [str(i) for i in range(int(rows.y.max()) + 1)]
-    theirs = [] if source.task is None else list(source.task.labels)
     if sorted(theirs) == sorted(names):
         codes, names = torch.tensor([theirs.index(n) for n in names])[codes], theirs
     return Classification(names), codes
+
+
+def _set_task(
+    y: torch.Tensor, names: list[str], options: ArrayOptions, path: Path, theirs: list[str]
+) -> tuple[Task, torch.Tensor]:
+    """As :func:`_task`, for rows with any number of labels y (n, c); ``theirs``: the source's labels."""
+    if options.task == "regression":
+        raise DataError(
+            "TL-DATA-TARGET",
+            f"{path.name}: y has {y.shape[1]} columns, and a run predicts one number",
+            fix="give one column of numbers as y",
+        )
+    names = names or [str(i) for i in range(y.shape[1])]
+    if sorted(theirs) == sorted(names):
+        y, names = y[:, [names.index(name) for name in theirs]], theirs
+    return Classification(names, multi_label=True), y

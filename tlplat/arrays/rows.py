@@ -1,5 +1,7 @@
 """Rows of numbers in files: ``.npz`` (x, y, groups) and ``.safetensors`` (the same, class names in its metadata).
 
+Where y has a column for each of several labels, an array ``classes`` of a ``.npz`` names them.
+
 Further files hold rows of other sides of a split; an array of words may say it as well.
 """
 
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlplat.arrays.sets import are_sets, sets_of
 from tlplat.errors import DataError, TlplatError
 from tlplat.tensorfile import read_tensors, write_tensors
 
@@ -29,8 +32,9 @@ class Rows:
     """Rows of one shape.
 
     Attributes:
-        x: (n, ...) float or integer. y: (n,) integers or floats, or None. groups: (n,) int64, or None.
-        classes: names of the classes that integers of y number; empty where they stand for themselves.
+        x: (n, ...) float or integer. y: (n,) integers or floats; (n, c) float32 zeros and ones where a row has any
+            number of c labels; or None. groups: (n,) int64, or None.
+        classes: names of the classes that integers of y number, or of its columns; empty where they go by number.
         ids: names of the rows: file, where there are several, and number. sizes: rows of each file.
         sides: (n,) what the array says that was asked for, or nothing.
     """
@@ -48,12 +52,20 @@ class Rows:
 
 
 def rows_of(
-    x: Any, y: Any = None, groups: Any = None, where: str = "the arrays", ids: Sequence[str] | None = None
+    x: Any,
+    y: Any = None,
+    groups: Any = None,
+    where: str = "the arrays",
+    ids: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
 ) -> Rows:
     """Rows from whatever numpy or torch take as arrays; strings in ``y`` and ``groups`` are numbered.
 
+    ``classes``: names of the columns of ``y``, where it has several; a data frame has its own.
+
     Raises:
-        DataError: TL-DATA-TYPE (not numbers), TL-DATA-EMPTY, TL-DATA-COLUMN (lengths differ), TL-NUM-NONFINITE.
+        DataError: TL-DATA-TYPE (not numbers), TL-DATA-EMPTY, TL-DATA-COLUMN (lengths differ), TL-DATA-NONFINITE, and
+        what :func:`tlplat.arrays.sets.sets_of` raises.
     """
     inputs = _numbers(x, f"{where}: x")
     if inputs.ndim < 2 or not len(inputs):
@@ -72,16 +84,17 @@ def rows_of(
             where=ids[wrong[0]],
             fix="fill in or leave out these rows before; nothing is dropped silently",
         )
-    targets, classes = (None, ()) if y is None else _targets(y, f"{where}: y")
+    targets, names = (None, ()) if y is None else _targets(y, f"{where}: y", classes)
     numbered = None if groups is None else _codes(np.asarray(groups))[0]
     for name, values in (("y", targets), ("groups", numbered)):
-        if values is not None and values.shape != (len(inputs),):
+        shape = (len(inputs), *([] if values is None or name == "groups" or not are_sets(values) else values.shape[1:]))
+        if values is not None and values.shape != shape:
             raise DataError(
                 "TL-DATA-COLUMN",
                 f"{where}: {name} has shape {tuple(values.shape)} beside {len(inputs)} rows of x",
                 fix=f"give one entry of {name} for each row",
             )
-    return Rows(inputs, targets, numbered, classes, ids, (len(inputs),))
+    return Rows(inputs, targets, numbered, names, ids, (len(inputs),))
 
 
 def read(path: Path, more: Sequence[Path] = (), split: str | None = None) -> Rows:
@@ -107,8 +120,13 @@ def read(path: Path, more: Sequence[Path] = (), split: str | None = None) -> Row
     alone = len(files) == 1
     ids = [f"row {i}" if alone else f"{f.name}, row {i}" for f, n in zip(files, sizes, strict=True) for i in range(n)]
     found = parts[0] if alone else _joined([_named(*one) for one in read_in], files)
-    rows = rows_of(found["x"], found.get("y"), found.get("groups"), ", ".join(map(str, files)), ids)
-    if alone and classes and rows.y is not None:  # in the order of the file
+    sets = are_sets(found.get("y"))
+    if sets and any(names != classes for _, names in read_in):
+        fix = "name the columns of y alike, and in one order, in all files"
+        raise DataError("TL-DATA-COLUMN", "the files name other labels, or in another order", where=str(path), fix=fix)
+    where = ", ".join(map(str, files))
+    rows = rows_of(found["x"], found.get("y"), found.get("groups"), where, ids, classes if sets else ())
+    if alone and classes and rows.y is not None and not sets:  # in the order of the file
         rows = dataclasses.replace(rows, y=found["y"], classes=classes)
     sides = [] if split is None else np.asarray(found[split]).astype(str).ravel().tolist()
     if split is not None and len(sides) != len(rows):
@@ -147,7 +165,8 @@ def _kind(array: np.ndarray) -> str:
 
 def _named(found: Mapping[str, Any], classes: tuple[str, ...]) -> Mapping[str, Any]:
     """The arrays with classes by their names, which files may number differently."""
-    return {**found, "y": np.array(classes)[found["y"].numpy()]} if classes and "y" in found else found
+    numbered = classes and "y" in found and not are_sets(found["y"])
+    return {**found, "y": np.array(classes)[found["y"].numpy()]} if numbered else found
 
 
 def _arrays(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -155,7 +174,7 @@ def _arrays(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     if not path.is_file():
         raise DataError("TL-DATA-PATH", f"{path} is no file", fix="give a .npz or .safetensors file")
     try:
-        return _safetensors(path) if path.suffix == ".safetensors" else (_npz(path), ())
+        return _safetensors(path) if path.suffix == ".safetensors" else _npz(path)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, TlplatError) as error:
         raise DataError(
             "TL-DATA-READ",
@@ -211,17 +230,25 @@ def _safetensors(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     tensors, metadata = read_tensors(path)
     classes = tuple(json.loads(metadata.get(CLASSES, "[]")))
     y = tensors.get("y")
-    if classes and y is not None and not (y.dtype == torch.int64 and bool(((y >= 0) & (y < len(classes))).all())):
+    if (
+        classes
+        and y is not None
+        and not are_sets(y)
+        and not (y.dtype == torch.int64 and bool(((y >= 0) & (y < len(classes))).all()))
+    ):
         raise ValueError(f"y numbers other classes than the {len(classes)} of its metadata")
     return dict(tensors), classes
 
 
-def _npz(path: Path) -> dict[str, Any]:
+def _npz(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The arrays, and names of the columns of y, where it has several."""
     with path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):  # a .npy file: rows alone
-            return {"x": archive}
-        return {name: archive[name] for name in archive.files}
+            return {"x": archive}, ()
+        found = {name: archive[name] for name in archive.files}
+    named = are_sets(found.get("y")) and found.get(CLASSES, np.array(0)).ndim == 1
+    return found, tuple(str(name) for name in found[CLASSES]) if named else ()
 
 
 def _numbers(values: Any, what: str) -> Tensor:
@@ -237,8 +264,17 @@ def _numbers(values: Any, what: str) -> Tensor:
     return array if array.dtype == torch.uint8 else array.to(torch.int64)
 
 
-def _targets(values: Any, what: str) -> tuple[Tensor, tuple[str, ...]]:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+def _targets(values: Any, what: str, names: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    try:
+        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            "TL-DATA-TYPE",
+            f"{what} holds lists of different lengths",
+            fix="give any number of labels a row as (rows, labels) of 0 and 1 (sklearn's MultiLabelBinarizer makes it)",
+        ) from error
+    if are_sets(array) and array.dtype.kind in "fiub":
+        return sets_of(array, getattr(values, "columns", names), what)
     if array.dtype.kind in "f":
         return torch.from_numpy(array.astype(np.float64)), ()
     if array.dtype.kind not in "iubUO":

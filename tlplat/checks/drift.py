@@ -12,6 +12,7 @@ from torch import Tensor
 from tlplat.checks import Issue
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, Inputs
+from tlplat.metrics import accuracy_rows
 from tlplat.model import SourceModel
 from tlplat.tabular import TableInputs
 from tlplat.tasks.base import Task
@@ -51,16 +52,17 @@ def drift(
             {"auroc": round(area, 3)},
         )
     info = task.info()
-    same = model.task is not None and model.task.labels == info.labels and bool(info.labels)
-    if not same or source_rows.targets.ndim != 1 or target_rows.targets.ndim != 1:
+    same = model.task is not None and task.takes_head(model.task) and model.task.labels == info.labels
+    sides = 1 + bool(info.options.get("multi_label"))
+    if not (same and info.labels) or {source_rows.targets.ndim, target_rows.targets.ndim} != {sides}:
         return
     ours, theirs = target_rows.targets.numpy(), source_rows.targets.numpy()
-    yield from _label_shift(theirs, ours, info.labels)
+    yield from _label_shift(theirs, ours, info.labels) if sides == 1 else _shift_of_sets(theirs, ours, info.labels)
     if model.head is not None and area < TOO_FAR:
         weight, bias = (model.head[k].double().numpy() for k in ("weight", "bias"))
         pairs = ((z, few_source.targets.numpy()), (t, few_target.targets.numpy()))
-        right = [(x @ weight.T + bias).argmax(axis=1) == y for x, y in pairs]
-        yield from _concept_shift(right[0], weights, right[1])
+        right = [accuracy_rows(y, task.decode(torch.from_numpy(x @ weight.T + bias))) for x, y in pairs]
+        yield from _concept_shift(right[0], weights, right[1], "labels of the" if sides > 1 else "the")
 
 
 def drift_from_statistics(target_rows: Examples, model: SourceModel) -> Iterator[Issue]:
@@ -149,7 +151,28 @@ def _label_shift(source: np.ndarray, target: np.ndarray, labels: tuple[str, ...]
         )
 
 
-def _concept_shift(source: np.ndarray, weights: np.ndarray, target: np.ndarray) -> Iterator[Issue]:
+def _shift_of_sets(source: np.ndarray, target: np.ndarray, labels: tuple[str, ...]) -> Iterator[Issue]:
+    """Labels (n, c) whose share of rows differs, each by a test at 0.001 over their number."""
+    from scipy.stats import chi2_contingency
+
+    moved = {}
+    for c, name in enumerate(labels):
+        counts = np.array([[(part[:, c] > 0).sum(), (part[:, c] <= 0).sum()] for part in (source, target)])
+        first, second = counts[:, 0] / counts.sum(axis=1)
+        if abs(first - second) < SHIFTED or not counts.sum(axis=0).all():
+            continue
+        if chi2_contingency(counts).pvalue < 0.001 / len(labels):
+            moved[name] = [round(float(first), 3), round(float(second), 3)]
+    if moved:
+        yield _note(
+            "label_shift",
+            f"{len(moved)} labels are not as frequent in the target as in the source (label shift): {', '.join(moved)}",
+            "read zero_shot with care: the source's own head expects the source's frequencies",
+            {"source_target": moved},
+        )
+
+
+def _concept_shift(source: np.ndarray, weights: np.ndarray, target: np.ndarray, of: str) -> Iterator[Issue]:
     """Where the source's head is right less often than on source rows that are weighted to look like the target's."""
     expected = float((weights * source).sum() / weights.sum())
     seen = float(target.mean())
@@ -158,8 +181,9 @@ def _concept_shift(source: np.ndarray, weights: np.ndarray, target: np.ndarray) 
     if expected - seen > max(LOST, 3 * error):
         yield _note(
             "concept_shift",
-            f"the source's own head is right on {100 * seen:.0f} % of the labelled rows, and on {100 * expected:.0f} % "
-            "of source rows that are like them: labels may mean something else here (concept shift)",
+            f"the source's own head is right on {100 * seen:.0f} % of {of} labelled rows, and on "
+            f"{100 * expected:.0f} % of {of} source rows that are like them: labels may mean something else here "
+            "(concept shift)",
             "check that labels mean the same on both sides, and their order; zero_shot and pulled_probe will not help",
             {"expected": round(expected, 3), "seen": round(seen, 3)},
         )

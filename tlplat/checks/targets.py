@@ -25,17 +25,20 @@ LEAST = 30
 
 
 def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
-    """Classes with few labelled rows."""
-    labels = task.info().labels
-    if not labels or labelled.targets.ndim != 1 or labelled.targets.is_floating_point():
+    """Classes with few labelled rows; labels that few rows have, or lack, where rows have any number."""
+    info, targets = task.info(), labelled.targets
+    several = bool(info.options.get("multi_label"))
+    if not info.labels or (not several and (targets.ndim != 1 or targets.is_floating_point())):
         return
-    counts = torch.bincount(labelled.targets, minlength=len(labels)).tolist()
-    small = {name: count for name, count in zip(labels, counts, strict=True) if count < FEW}
+    with_it = targets.sum(dim=0).long() if several else torch.bincount(targets, minlength=len(info.labels))
+    counts = torch.minimum(with_it, len(targets) - with_it) if several else with_it
+    small = {name: count for name, count in zip(info.labels, counts.tolist(), strict=True) if count < FEW}
+    what = "labels have, or lack," if several else "classes have"
     if small:
         yield Issue(
             "small_classes",
             "warning",
-            f"{len(small)} of {len(labels)} classes have fewer than {FEW} labelled rows: {', '.join(small)}",
+            f"{len(small)} of {len(info.labels)} {what} fewer than {FEW} labelled rows: {', '.join(small)}",
             "label more rows of these classes, or join classes; scores of a class rest on its rows alone",
             figures={"rows": small},
         )
@@ -45,10 +48,12 @@ def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[I
     """Labels that a head on frozen features, fitted without the row, is confident against (Northcutt et al. 2021).
 
     cleanlab's filter on out-of-fold probabilities, and of its rows those whose own class has at most :data:`DOUBTED`:
-    where classes overlap, others are in doubt by nature. Where cleanlab is not installed a note says so.
+    where classes overlap, others are in doubt by nature. Where rows have any number of labels, each label is a question
+    of its own. Where cleanlab is not installed a note says so.
     """
-    info = task.info()
-    if not {"fit_head", "probabilities"} <= info.offers or labelled.targets.ndim != 1 or len(labelled) < LEAST:
+    info, targets = task.info(), labelled.targets.numpy()
+    several = bool(info.options.get("multi_label"))
+    if not {"fit_head", "probabilities"} <= info.offers or targets.ndim != 1 + several or len(labelled) < LEAST:
         return
     if importlib.util.find_spec("cleanlab") is None:
         yield Issue(
@@ -58,22 +63,42 @@ def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[I
             "pip install 'tlplat[check]' and check again",
         )
         return
-    from cleanlab.filter import find_label_issues
-
     said = out_of_fold(labelled, features, task)
-    y = labelled.targets.numpy()
-    wrong = find_label_issues(y, said, return_indices_ranked_by="self_confidence", filter_by="both", n_jobs=1)
-    wrong = [int(i) for i in wrong if said[i, y[i]] <= DOUBTED]
+    wrong = (
+        _doubtful_in_sets(targets, said) if several else [(i, int(said[i].argmax())) for i in _doubtful(targets, said)]
+    )
     if wrong:
+        rather = [f"{'not ' if several and targets[i, c] else ''}{info.labels[c]}" for i, c in wrong]
+        rows = list(dict.fromkeys(i for i, _ in wrong))
+        many = f"{len(wrong)} labels of {len(rows)}" if several else str(len(wrong))
         yield Issue(
             "label_errors",
             "warning",
-            f"{len(wrong)} of {len(labelled)} labels are doubtful: the other rows speak for another class",
+            f"{many} of {len(labelled)} {'rows' if several else 'labels'} are doubtful: the other rows speak for "
+            f"{'the contrary' if several else 'another class'}",
             "look at these rows, the most doubtful first: some are wrong, some merely rare where classes overlap; "
             "--clean leaves them out of training",
-            rows=[f"{labelled.ids[i]}: rather {info.labels[int(said[i].argmax())]}" for i in wrong],
-            left_out=wrong,
+            rows=[f"{labelled.ids[i]}: rather {what}" for (i, _), what in zip(wrong, rather, strict=True)],
+            left_out=rows,
         )
+
+
+def _doubtful(y: np.ndarray, said: np.ndarray) -> list[int]:
+    """Rows of classes y (n,) that probabilities (n, classes) speak against, the most doubtful first."""
+    from cleanlab.filter import find_label_issues
+
+    found = find_label_issues(y, said, return_indices_ranked_by="self_confidence", filter_by="both", n_jobs=1)
+    return [int(i) for i in found if said[i, y[i]] <= DOUBTED]
+
+
+def _doubtful_in_sets(targets: np.ndarray, said: np.ndarray) -> list[tuple[int, int]]:
+    """(row, label) of sets (n, c) that probabilities (n, c) speak against, the most doubtful first."""
+    found: list[tuple[float, int, int]] = []
+    for c in range(targets.shape[1]):
+        y, both = targets[:, c].astype(np.int64), np.stack([1 - said[:, c], said[:, c]], axis=1)
+        if len(np.unique(y)) > 1:
+            found += [(float(both[i, y[i]]), i, c) for i in _doubtful(y, both)]
+    return [(i, c) for _, i, c in sorted(found)]
 
 
 def out_of_fold(labelled: Examples, features: Tensor, task: Task) -> np.ndarray:
@@ -90,17 +115,20 @@ def given_away(pool: Examples, task: Task) -> Iterator[Issue]:
     """Inputs that tell the target all by themselves: a copy of it, or what was measured later."""
     columns = _columns(pool)
     y = task.regressands(pool.targets)
-    if columns is None or y is None or y.ndim != 1 or len(pool) < LEAST:
+    several = bool(task.info().options.get("multi_label"))
+    if columns is None or y is None or y.ndim != 1 + several or len(pool) < LEAST:
         return
-    classes = not y.is_floating_point()
+    classes = several or not y.is_floating_point()
+    asked = dict(zip(task.info().labels, y.numpy().T, strict=True)) if several else {"": y.numpy()}
     told = {}
     for name, values in columns.items():
         known = np.isfinite(values)
         if known.sum() < LEAST or np.ptp(values[known]) == 0:
             continue
-        score = _separates(values[known], y.numpy()[known]) if classes else _correlates(values[known], y.numpy()[known])
-        if score >= GIVEN_AWAY:
-            told[name] = round(score, 5)
+        for label, each in asked.items():
+            score = (_separates if classes else _correlates)(values[known], each[known])
+            if score >= GIVEN_AWAY:
+                told[f"{name} ({label})" if several else name] = round(score, 5)
     if told:
         yield Issue(
             "target_in_inputs",
