@@ -21,6 +21,7 @@ LAYERS = [
         "data.opening",
         "data.files",
         "data.labelsets",
+        "data.guess",
         "data.records",
         "data.setsplits",
         "data.sheets",

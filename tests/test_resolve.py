@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from tlplat.errors import UsageError
-from tlplat.resolve import flag, peek, resolve, variable
+from tlplat.resolve import flag, guessed, peek, resolve, variable
 from tlplat.testing.toy import Toy
 
 
@@ -137,3 +137,29 @@ def test_each_demo_of_a_domain_may_have_labels_of_its_own():
     own, _ = resolve({"domain": "toy", "options.shift": 2.0, "labels": 7}, environ={}, domain=Several)
     assert (near.labels, far.labels, own.labels) == (40, 12, 7)
     assert origins["labels"] == "domain toy"
+
+
+class Guessing(Toy):
+    """Reads a target's name from the table's header."""
+
+    @classmethod
+    def guess(cls, path, given):
+        return {"data.target": path.read_text(encoding="utf-8").strip(), "seeds": 9}
+
+
+def test_a_guess_yields_to_the_user_and_wins_over_defaults(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("outcome\n", encoding="utf-8")
+    flags = {"domain": "toy", "data.path": str(path)}
+    config, origins = resolve({**flags, "seeds": 2}, domain=Guessing, environ={})
+    assert (config.data.target, config.seeds) == ("outcome", 2)
+    assert origins["data.target"] == "guessed from t.csv"
+    assert guessed(config, origins) == "guessed from t.csv: --target outcome (give these to choose others)"
+    config, origins = resolve(flags, ["data.target=mine", "seeds=3"], domain=Guessing, environ={})
+    assert (config.data.target, config.seeds) == ("mine", 3)
+    assert guessed(config, origins) is None
+
+
+def test_nothing_is_guessed_from_a_file_that_is_not_there(tmp_path):
+    config, _ = resolve({"domain": "toy", "data.path": str(tmp_path / "none.csv")}, domain=Guessing, environ={})
+    assert config.data.target is None

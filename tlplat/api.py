@@ -30,7 +30,7 @@ from tlplat.modelio import LoadedModel
 from tlplat.prediction import calibration_of, load_run_model, predict_inputs
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
-from tlplat.resolve import flag, resolve
+from tlplat.resolve import flag, guessed, resolve
 from tlplat.runner import Run, run
 from tlplat.stage import load_registry
 
@@ -86,11 +86,14 @@ def transfer(
     registry = plugins.load("domains", [domain])
     config, origins = resolve(flags, domain=registry.get("domains", domain))
     registry = load_registry(config)
+    report = _reporter(progress)
+    if (said := guessed(config, origins)) is not None:
+        report.say(said)
     own = None
     if isinstance(source, nn.Module):
         _only_arrays(domain, "a module as the source")
         own = _own(source, factory, head, source_labels, config, registry)
-    return run(config, registry, _reporter(progress), origins, own)
+    return run(config, registry, report, origins, own)
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,15 @@ class Domain(ABC):
         """``--labels`` of the demo that ``options`` ask for, as far as they are given; :attr:`default_labels`."""
         return cls.default_labels
 
+    @classmethod
+    def guess(cls, path: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the user's table says of columns and task that are not ``given``, by dotted key (``data.target``).
+
+        Called before the configuration is settled, where ``path`` is there: see :mod:`tlplat.data.guess`. Guesses are
+        shown with their origin, saved with the run, and yield to whatever the user gives. Default: none.
+        """
+        return {}
+
     def default_source(self, options: Any) -> str:
         """The source of a run that names none; the first of :meth:`sources`."""
         return self.sources()[0].name

@@ -1,7 +1,8 @@
 """Where each value of a run's configuration comes from.
 
 Precedence: flags > ``--set`` > file > environment (``TLPLAT_SEEDS``, ``TLPLAT_TRAIN__EPOCHS``: two underscores for the
-dot) > the domain's defaults > tlplat's. Nothing is expanded: ``$HOME`` in a path is refused, not replaced.
+dot) > what the user's table says of its columns > the domain's defaults > tlplat's. Nothing is expanded: ``$HOME`` in a
+path is refused, not replaced.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tlplat.domain import Domain
 
 PATHS = ("data.path", "out", "source", "data.labels_from", "data.unlabeled", "data.val_data", "data.test_data")
+GUESSED = "guessed from"
 PLACEHOLDER = "?"
 """Stands for a missing domain while the rest is checked."""
 
@@ -93,11 +95,27 @@ def resolve(
         own = {key: item for key, item in domain.defaults.items() if not _given(key, layers)}
         layers.put(own, f"domain {domain.name}")
     config = _checked(layers, domain)
+    if domain is not None and config.data.path is not None and config.data.path.exists():
+        told = domain.guess(config.data.path, {key: v for key, (v, _) in layers.values.items()})
+        layers.put({k: v for k, v in told.items() if k not in layers.values}, f"{GUESSED} {config.data.path.name}")
+        config = _checked(layers, domain)
     given = list(keys()) + [f"options.{name}" for name in config.options]
     origins = {key: layers.origin(key) for key in given}
     if domain is not None:
         origins |= {k: f"domain {domain.name}" for k in origins if k.startswith("options.") and k not in layers.values}
     return config, origins
+
+
+def guessed(config: RunConfig, origins: Mapping[str, str]) -> str | None:
+    """What was guessed, as the flags that would say so; None where nothing was."""
+    document = config.model_dump(mode="json")
+    flags = []
+    for key, origin in origins.items():
+        if origin.startswith(GUESSED):
+            table, _, leaf = key.partition(".")
+            flags.append(f"--{flag(key)} {document[table][leaf] if leaf else document[table]}")
+            where = origin.removeprefix(f"{GUESSED} ")
+    return f"guessed from {where}: {' '.join(flags)} (give these to choose others)" if flags else None
 
 
 def _given(key: str, layers: Layers) -> bool:

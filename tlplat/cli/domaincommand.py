@@ -14,7 +14,7 @@ from tlplat.cli.flags import domain_options, run_options, values
 from tlplat.config import RunConfig
 from tlplat.errors import PluginError
 from tlplat.registry import Registry
-from tlplat.resolve import peek, resolve
+from tlplat.resolve import guessed, peek, resolve
 
 if TYPE_CHECKING:
     from tlplat.domain import Domain
@@ -103,6 +103,8 @@ def resolved(ctx: click.Context, given: Mapping[str, Any]) -> Resolved:
         resolve(flags, sets, file)
         raise peeked.fault or RuntimeError("a configuration without a domain was accepted")
     config, origins = resolve(flags, sets, file, domain=peeked.domain)
+    if (said := guessed(config, origins)) is not None:
+        click.echo(said, err=True)
     return Resolved(config, origins, peeked.domain)
 
 

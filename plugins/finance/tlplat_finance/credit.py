@@ -12,6 +12,7 @@ import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
+from tlplat.data.guess import could_be, first_rows
 from tlplat.domain import DataOptions, DomainContext, Intake, NetworkInput, TargetTask, title_of
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
@@ -124,7 +125,7 @@ def _read(options: Any, data: DataOptions, context: DomainContext, kinds: Mappin
             "TL-USAGE",
             "a table needs the name of the column to predict",
             where="data.target",
-            fix="add --target COLUMN, or --task volatility for prices",
+            fix=f"add --target COLUMN{could_be(first_rows(data.path))}, or --task volatility for prices",
         )
     return read_loans(
         data.path,

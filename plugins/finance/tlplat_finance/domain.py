@@ -13,6 +13,7 @@ from pydantic import Field
 from tlplat.assets import Asset
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, Inputs
+from tlplat.data.guess import TARGETS, first_rows, named
 from tlplat.domain import (
     Backbone,
     Baseline,
@@ -35,9 +36,12 @@ from tlplat.tasks.base import Evidence
 from tlplat.tasks.forecasting import LastValue
 from tlplat_finance import assets, credit, market, risk, scoring, sources, split
 from tlplat_finance.baselines import Boosting, Garch, Har, LogisticScore, RandomForest, last_week
+from tlplat_finance.prices import is_series
 from tlplat_finance.volatility import MOMENT, NEXT, SERIES, features_text
 
 SALARIED, US_STOCKS = "salaried", "us-stocks"
+DEFAULTED = ("default", "defaulted", "is_default", "bad", "fraud")
+"""Usual names of what is warned of, beside those of any target."""
 TASK_OF = {SALARIED: "credit", US_STOCKS: "volatility"}
 
 
@@ -90,6 +94,17 @@ class FinanceDomain(Domain):
             SourceInfo(SALARIED, loans, assets.CREDIT.license, assets.CREDIT.citation, {"task": "credit"}),
             SourceInfo(US_STOCKS, stocks, assets.US_STOCKS.license, assets.US_STOCKS.citation, {"task": "volatility"}),
         ]
+
+    @classmethod
+    def guess(cls, path: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Days and prices alone are a series; else the column to predict, where it has a usual name."""
+        if {"data.target", "data.labels_from"} & given.keys() or given.get("options.task") == "volatility":
+            return {}
+        columns = first_rows(path)
+        if "options.task" not in given and is_series(columns, (given.get("data.split"),)):
+            return {"options.task": "volatility"}
+        target = named(columns, (*TARGETS, *DEFAULTED))
+        return {} if target is None else {"data.target": target}
 
     def default_source(self, options: Any) -> str:
         """The source of the chosen task."""

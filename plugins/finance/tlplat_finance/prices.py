@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -18,7 +18,7 @@ from tlplat.domain import DataOptions, DomainContext
 from tlplat.errors import DataError, Finding
 from tlplat_finance.assets import EU_MARKETS, US_STOCKS
 from tlplat_finance.loans import told_of_late
-from tlplat_finance.table import At, Texts, days, need, nonfinite, numbers, read_texts
+from tlplat_finance.table import At, Texts, as_number, days, need, nonfinite, numbers, read_texts
 
 CLOSE, DATE = "close", "date"
 LONGEST_HOLE = 14
@@ -62,6 +62,15 @@ class Panel:
     series: list[Series]
     begins: tuple[int | None, int] | None = None
     by: str = ""
+
+
+def is_series(columns: Mapping[str, Sequence[str]], apart: Collection[str | None] = ()) -> bool:
+    """Whether a table, by its first rows, holds nothing but dates and numbers, dates differing; ``apart`` from some."""
+    when = next((name for name in columns if name.lower() == DATE), None)
+    prices = [values for name, values in columns.items() if name != when and name not in apart]
+    if when is None or not prices or len(set(columns[when])) < len(columns[when]):
+        return False
+    return all(as_number(value or None) is not None for values in prices for value in values)
 
 
 def eu_indices(context: DomainContext) -> list[Series]:

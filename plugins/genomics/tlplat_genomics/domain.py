@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
+from tlplat.data.guess import input_and_target
 from tlplat.data.sides import Sides, files_given, given_sides
 from tlplat.domain import (
     Backbone,
@@ -41,6 +42,7 @@ from tlplat_genomics.preprocess import Preprocess
 from tlplat_genomics.sources import e_coli_windows, pretrained_on_e_coli, pretrained_on_rows, source_name
 from tlplat_genomics.split import split_windows
 from tlplat_genomics.strict import Limits
+from tlplat_genomics.table import column_of_sequences
 from tlplat_genomics.tiara import load_tiara
 from tlplat_genomics.windows import WINDOWS
 
@@ -79,6 +81,11 @@ class GenomicsDomain(Domain):
         "start-site": "annotated ATG start codons against other ATGs, windows of 100 bases (default)",
         "coding": "coding against intergenic, windows of 200 bases of unknown frame and strand",
     }
+
+    @classmethod
+    def guess(cls, path: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Columns of sequences and labels, where a table calls them otherwise."""
+        return input_and_target(path, given, "options.sequence", "sequence", column_of_sequences)
 
     def sources(self) -> Sequence[SourceInfo]:
         organism = ORGANISMS["e-coli"]

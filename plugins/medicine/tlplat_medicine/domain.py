@@ -29,7 +29,7 @@ from tlplat.tabular import TableInputs, columns_of, encoder_for, table_text
 from tlplat_medicine import demos, sources, userdata
 from tlplat_medicine.baselines import CoxRegression, Forest, LinearLearner, LogisticRegression
 from tlplat_medicine.limits import check_possible, limits_of
-from tlplat_medicine.options import MedicineOptions
+from tlplat_medicine.options import MedicineOptions, guess
 from tlplat_medicine.privacy import FEWEST
 from tlplat_medicine.table import read_sheet, typed_columns
 
@@ -54,6 +54,10 @@ class MedicineDomain(Domain):
     @classmethod
     def labels_by_default(cls, options: Mapping[str, Any]) -> int | None:
         return {"diagnosis": 20, "treatment": 120}.get(str(options.get("task")), cls.default_labels)
+
+    @classmethod
+    def guess(cls, path: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        return guess(path, given)
 
     def default_source(self, options: Any) -> str:
         return sources.TASK_SOURCES[options.task]

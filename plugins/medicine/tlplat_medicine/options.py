@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
+from tlplat.data.guess import TARGETS, first_rows, named
 from tlplat.domain import DomainOptions
+
+TIMES = ("time", "duration", "survival_time", "time_to_event", "follow_up", "followup", "futime", "os_time", "rfs_time")
+EVENTS = ("event", "status", "death", "died", "dead", "deceased", "os_event")
+CLASSES = ("diagnosis", "disease", *TARGETS)
+"""Usual names of columns."""
 
 
 class MedicineOptions(DomainOptions):
@@ -35,3 +43,24 @@ class MedicineOptions(DomainOptions):
     )
     lower_is_better: bool = Field(False, description="less of the outcome is better (treatment with --target)")
     randomised: bool = Field(False, description="the treatment was drawn by lot, whoever the patient is")
+
+
+def guess(path: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """The task, and the columns of its outcome, that the patients' table has under usual names.
+
+    A column that ``--target`` names is a diagnosis where nothing speaks of time; a time and an event are a prognosis.
+    """
+    task = given.get("options.task") or ("treatment" if "options.arm" in given else None)
+    if task == "treatment":
+        return {} if "options.task" in given else {"options.task": task}
+    columns = first_rows(path)
+    names = {"options.time": TIMES, "options.event": EVENTS} if "data.target" not in given else {"options.time": TIMES}
+    timed = {key: c for key, usual in names.items() if key not in given and (c := named(columns, usual)) is not None}
+    told = {"options.time", "options.event"} & given.keys()
+    if task == "prognosis" or told or (task is None and "data.target" not in given and len(timed) == 2):
+        return timed
+    target = given.get("data.target") or named(columns, CLASSES)
+    if target is None:
+        return {}
+    found = {} if task else {"options.task": "diagnosis"}
+    return found | ({} if "data.target" in given else {"data.target": target})

@@ -147,7 +147,9 @@ def _watched(options: MedicineOptions, data: DataOptions, sheet: Sheet) -> tuple
 
 def _need(name: str | None, flag: str, task: str, what: str) -> str:
     if name is None:
-        raise UsageError("TL-USAGE", f"{task} on your own data needs the column of {what}", fix=f"add {flag} COLUMN")
+        class_fix = ", or name the column of a diagnosis with --target" if task == "prognosis" else ""
+        said = f"{task} on your own data needs the column of {what}"
+        raise UsageError("TL-USAGE", said, fix=f"add {flag} COLUMN{class_fix}")
     return name
 
 

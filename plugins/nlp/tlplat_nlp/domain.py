@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
+from tlplat.data.guess import input_and_target, of_texts
 from tlplat.domain import (
     Backbone,
     Baseline,
@@ -43,6 +44,8 @@ TEST_SHARE = 0.3
 """Of the user's rows, where no split is given."""
 MOST_LENT = 1024
 """So many texts of the source are lent to strategies that align source and target."""
+TEXTS = ("text", "texts", "sentence", "review", "body", "content", "message", "document", "comment")
+"""Usual names of a column of texts."""
 ORDER = ("tweets", "amazon", "nyt", "movies")
 
 
@@ -82,6 +85,11 @@ class NlpDomain(Domain):
         "sentiment": "negative or positive: a kind of text rated by people, from another kind (default)",
         "topic": "film, product, public affairs or everyday life: four kinds of text, from the encoder alone",
     }
+
+    @classmethod
+    def guess(cls, path: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Columns of texts and labels that are not called so."""
+        return input_and_target(path, given, "options.text", "text", lambda columns: of_texts(columns, TEXTS))
 
     def sources(self) -> Sequence[SourceInfo]:
         found = [

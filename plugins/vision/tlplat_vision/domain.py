@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
+from tlplat.data.guess import input_and_target
 from tlplat.domain import (
     Backbone,
     Baseline,
@@ -43,6 +44,7 @@ from tlplat_vision.pieces import Patches
 from tlplat_vision.pixelspace import PixelCosine, PixelWhitening
 from tlplat_vision.preprocess import Preprocess
 from tlplat_vision.records import Columns
+from tlplat_vision.table import column_of_images
 from tlplat_vision.timmsource import PREFIX, load_timm
 
 MNIST, IMAGENET = "mnist", "imagenet"
@@ -90,6 +92,11 @@ class VisionDomain(Domain):
         "classification": "which digit: UCI's handwritten digits of 8 x 8 pixels (default)",
         "retrieval": "find other images of the same digit",
     }
+
+    @classmethod
+    def guess(cls, path: Path, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Columns of images and labels, where a table calls them otherwise."""
+        return {} if path.is_dir() else input_and_target(path, given, "options.image", "image", column_of_images)
 
     def sources(self) -> Sequence[SourceInfo]:
         trained = "small CNN pretrained here on 5000 digits of MNIST (a minute at most, then cached)"
