@@ -17,7 +17,7 @@ ROWS = 1000
 """Rows that are looked at."""
 MOST_CLASSES, ROWS_A_CLASS = 50, 5
 """So many different values, each of so many rows on average, make a column of classes."""
-TARGETS = ("label", "labels", "target", "class", "category", "outcome", "y")
+TARGETS = ("label", "labels", "target", "class", "category", "tags", "outcome", "y")
 """Usual names of what is predicted, in any case."""
 LABEL = "label"
 """The column of labels that domains read where none is named."""
