@@ -17,6 +17,8 @@ REAL_CACHE = cache_root()
 """Where assets may already lie; fixed at import, before any test moves the cache."""
 
 
+SAID = ("tlplat: warning", "warning: ", "note: ")
+"""Lines that may come before an error."""
 FIRST_LINE = re.compile(r"^tlplat: error \[TL-[A-Z0-9-]+\]: .+")
 
 
@@ -48,7 +50,7 @@ def checked(outcome: Outcome) -> Outcome:
     if outcome.code == 0:
         assert not outcome.error, outcome.err
     elif outcome.code != 141:
-        lines = [line for line in outcome.err.splitlines() if not line.startswith(("tlplat: warning", "warning: "))]
+        lines = [line for line in outcome.err.splitlines() if not line.startswith(SAID)]
         assert FIRST_LINE.match(lines[0]), outcome.err
         assert any(line.startswith("fix: ") for line in lines), outcome.err
     return outcome

@@ -104,7 +104,7 @@ def resolved(ctx: click.Context, given: Mapping[str, Any]) -> Resolved:
         raise peeked.fault or RuntimeError("a configuration without a domain was accepted")
     config, origins = resolve(flags, sets, file, domain=peeked.domain)
     if (said := guessed(config, origins)) is not None:
-        click.echo(said, err=True)
+        click.echo(f"note: {said}", err=True)
     return Resolved(config, origins, peeked.domain)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tlplat_finance.domain import FinanceDomain
 
 LOANS = "age,income,{target}\n" + "".join(f"{30 + i},{20 + i % 7}.5,{i % 2}\n" for i in range(20))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tlplat_medicine.domain import MedicineDomain
 
 TIMED = {"options.time": "Time", "options.event": "status"}

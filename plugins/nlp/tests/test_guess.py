@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 
 from commandline import tlplat
+from tlplat_nlp.domain import NlpDomain
 
 from tlplat.storage import read_json
-from tlplat_nlp.domain import NlpDomain
+
+PLAIN = ("film", "actor", "scene", "story", "music", "camera", "plot", "ending", "script", "director")
 
 
 def write(path, header=("review", "mood")):
-    words = {"up": "a bright and lovely film number", "down": "a dull and dreary film number"}
+    draw = random.Random(0)
+    words = {"up": ("superb", "moving", "charming"), "down": ("dull", "hollow", "clumsy")}
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(header)
-        rows.writerows((f"{words[mood]} {i}", mood) for i in range(40) for mood in words)
+        for mood in ["up", "down"] * 40:
+            rows.writerow([" ".join([draw.choice(words[mood]), *draw.sample(PLAIN, 6)]), mood])
     return path
 
 

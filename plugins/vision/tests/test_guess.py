@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from tlplat_vision.domain import VisionDomain
 
 FOUND = {"options.image": "picture", "data.target": "kind"}
