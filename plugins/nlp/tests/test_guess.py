@@ -39,7 +39,7 @@ def test_a_run_shows_what_it_guessed_and_predicts_by_it(tmp_path, encoder_folder
     done = tlplat("run", *flags, *more, "--out", "run", "--json", cache=tmp_path / "cache", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "guessed from a.csv: --target mood --text review (give these to choose others)" in done.err
-    told = read_json(tmp_path / "run" / "report" / "report.json")["config"]
+    told = read_json(tmp_path / "run" / "report" / "report.json")["run"]["config"]
     assert told["data.target"] == {"value": "mood", "origin": "guessed from a.csv"}
     assert told["options.text"]["origin"] == "guessed from a.csv"
     said = tlplat("predict", "run", "a.csv", "--format", "jsonl", cache=tmp_path / "cache", cwd=tmp_path)
