@@ -80,7 +80,7 @@ def layers(*kinds: dict[str, object]) -> dict[str, object]:
 TENSORS = {"a.weight": torch.ones(2, 3)}
 OS = {"module": "os", "class_name": "system", "config": {"command": "touch PWNED"}}
 LOOKUP = {"module": "keras.layers", "class_name": "StringLookup", "config": {"name": "s", "vocabulary": "/etc/passwd"}}
-LSTM = {"module": "keras.layers", "class_name": "LSTM", "config": {"name": "memory", "units": 4}}
+MEMORY = {"module": "keras.layers", "class_name": "ConvLSTM2D", "config": {"name": "memory", "filters": 4}}
 HUGE = {"a": {"dtype": "F32", "shape": [4194305, 4194305, 211106198978564], "data_offsets": [0, 16]}}
 CASES = {
     "mdl-pt-evil-pickle": (
@@ -108,8 +108,8 @@ CASES = {
     "mdl-keras-zip-config": ("m.keras", lambda: keras(layers(OS)), "UNSAFE", ["config.json", "not in the allow-list"]),
     "mdl-keras-vocabulary": ("m.keras", lambda: keras(layers(LOOKUP)), "UNSAFE", ["config.json", "StringLookup"]),
     "mdl-keras-h5-unsupported-layer": (
-        *("m.h5", lambda: hdf5(layers(LSTM)), "UNSUPPORTED"),
-        ["layer", "memory", "class", "LSTM", "supported layers"],
+        *("m.h5", lambda: hdf5(layers(MEMORY)), "UNSUPPORTED"),
+        ["layer", "memory", "class", "ConvLSTM2D", "supported layers"],
     ),
     "mdl-zip-bomb-pt": ("m.pt", lambda: zipped({"m/data.pkl": b"\0" * 30_000_000}), "TOO-BIG", ["ratio"]),
     "mdl-zip-bomb-keras": ("m.keras", lambda: keras(layers(), {"a": b"\0" * 30_000_000}), "TOO-BIG", ["ratio"]),

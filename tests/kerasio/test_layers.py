@@ -118,14 +118,85 @@ def features(k, layers):
     return rows, layer.Conv2D(5, 3, activation="relu")(layer.Conv2D(4, 3, activation="relu")(rows))
 
 
-NETS = {f.__name__: f for f in (images, sequences, numbers, graph, inside, base_first, features)}
+def recurrent(k, layers):
+    """Each kind, giving all times or the last, with and without a bias; one of them in a model inside."""
+    layer = k.layers
+    inner = [layers.Input((9, 6)), layer.GRU(7, return_sequences=True), layer.SimpleRNN(6, return_sequences=True)]
+    return layers.Input((9, 5)), [
+        layer.LSTM(6, return_sequences=True, dropout=0.2),
+        layers.Sequential(inner, name="middle"),
+        layer.SimpleRNN(5, activation="relu", use_bias=False, return_sequences=True),
+        layer.GRU(6, use_bias=False, return_sequences=True),
+        layer.LSTM(4),
+        layer.Dense(3, activation="softmax"),
+    ]
+
+
+def both_ways(k, layers):
+    layer = k.layers
+    return layers.Input((9,)), [
+        layer.Embedding(12, 4),
+        layer.Bidirectional(layer.LSTM(5, return_sequences=True)),
+        layer.Bidirectional(layer.SimpleRNN(3, return_sequences=True, use_bias=False)),
+        layer.Bidirectional(layer.GRU(4)),
+        layer.Dense(3, activation="softmax"),
+    ]
+
+
+def transposed(k, layers):
+    """Kernels wider and narrower than their strides; an odd number of places that are cut is not read."""
+    layer = k.layers
+    return layers.Input((5, 4, 3)), [
+        layer.Conv2DTranspose(4, 4, strides=2, padding="same", activation="relu"),
+        layer.Conv2DTranspose(3, (3, 2), strides=(1, 3), padding="same", use_bias=False),
+        layer.Conv2DTranspose(2, (2, 3), strides=(3, 2)),
+        layer.Reshape((-1, 6)),
+        layer.Conv1DTranspose(5, 5, strides=1, padding="same", activation="tanh"),
+        layer.Conv1DTranspose(4, 2, strides=2),
+        layer.GlobalAveragePooling1D(),
+        layer.Dense(3, activation="softmax"),
+    ]
+
+
+def volumes(k, layers):
+    layer = k.layers
+    return layers.Input((8, 7, 9, 2)), [
+        layer.ZeroPadding3D(((1, 0), (0, 2), (1, 1))),
+        layer.Conv3D(4, (3, 2, 3), strides=(1, 2, 1), padding="same", activation="relu"),
+        layer.BatchNormalization(),
+        layer.SpatialDropout3D(0.1),
+        layer.MaxPooling3D(2, strides=(1, 2, 2), padding="same"),
+        layer.AveragePooling3D((2, 1, 2), padding="same"),
+        layer.Conv3D(6, 2, groups=2),
+        layer.MaxPooling3D((2, 1, 1)),
+        layer.GlobalMaxPooling3D(keepdims=True),
+        layer.GlobalAveragePooling3D(),
+        layer.Dense(3, activation="softmax"),
+    ]
+
+
+def maps_of_volumes(k, layers):
+    """No output layer: the written model pools maps of three dimensions itself."""
+    layer = k.layers
+    rows = layers.Input((None, 5, 6, 1))
+    return rows, layer.Conv3D(4, 2, activation="relu")(rows)
+
+
+NETS = {
+    f.__name__: f
+    for f in (
+        *(images, sequences, numbers, graph, inside, base_first, features),
+        *(recurrent, both_ways, transposed, volumes, maps_of_volumes),
+    )
+}
 
 
 def rows_of(name: str, n: int = 7) -> np.ndarray:
     rng = np.random.default_rng(3)
     shape = {"images": (9, 8, 3), "graph": (8, 8, 2), "inside": (8, 8, 2), "features": (10, 7, 3)}
-    if name == "sequences":
-        return rng.integers(0, 20, (n, 11)).astype(np.float32)
+    shape |= {"recurrent": (9, 5), "transposed": (5, 4, 3), "volumes": (8, 7, 9, 2), "maps_of_volumes": (4, 5, 6, 1)}
+    if name in ("sequences", "both_ways"):
+        return rng.integers(0, 12, (n, 11 if name == "sequences" else 9)).astype(np.float32)
     return rng.normal(size=(n, *shape.get(name, (12,)))).astype(np.float32)
 
 
@@ -172,10 +243,10 @@ def test_outputs_are_those_of_keras(name, ending, saved):
     backbone, x = rebuilt(source), torch.from_numpy(rows_of(name))
     with torch.no_grad():
         z = backbone(x)
-        if name == "features":
+        if name in ("features", "maps_of_volumes"):
             found = z.numpy()
             assert source.head is None
-            expected = wanted[name].mean(axis=(1, 2))
+            expected = wanted[name].reshape(len(x), -1, z.shape[1]).mean(axis=1)
         else:
             assert source.task is not None
             logits = nn.functional.linear(z, source.head["weight"], source.head["bias"])
@@ -218,7 +289,7 @@ def test_what_keras_loads_again_predicts_the_same(name, ending, saved, keras, tm
         assert np.abs(found - model.task.decode(model.model(x))).max() < 1e-4
     again = load_source(path, ["a", "b", "c"])  # and it is a source once more
     assert again.task.labels == ("a", "b", "c")
-    assert len(rebuilt(again).blocks) >= len(model.model.backbone.blocks) or name == "features"
+    assert len(rebuilt(again).blocks) >= len(model.model.backbone.blocks) or name in ("features", "maps_of_volumes")
 
 
 def test_numbers_are_written_in_their_own_unit(saved, keras, tmp_path):

@@ -128,11 +128,39 @@ def test_how_it_was_compiled_is_never_read(tmp_path):
     assert load_source(archive(tmp_path / "m.keras", config)).task is not None
 
 
+NOT_READ = {
+    "activation": "relu",
+    "recurrent_activation": "hard_sigmoid",
+    "recurrent_dropout": 0.2,
+    "dropout": 1.0,
+    "go_backwards": True,
+    "stateful": True,
+    "return_state": True,
+    "time_major": True,
+}
+
+
 @pytest.mark.parametrize("make", [h5, archive], ids=["h5", "keras"])
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (layer("LSTM", "memory", units=4), ("layer 'memory'", "class LSTM", "supported layers", "Conv2D")),
+        (layer("ConvLSTM2D", "memory", filters=4), ("layer 'memory'", "class ConvLSTM2D", "supported layers", "LSTM")),
+        (layer("Masking", "m", mask_value=0.0), ("layer 'm'", "class Masking")),
+        *((layer("LSTM", "memory", units=4, **{k: v}), (f"{k}={v}",)) for k, v in NOT_READ.items()),
+        (layer("GRU", "g", units=4, reset_after=False), ("reset_after=False",)),
+        (layer("GRU", "g", units=4), ("'g'", "reset_after")),
+        (layer("Bidirectional", "b", layer=layer("LSTM", "l", units=2), merge_mode="sum"), ("merge_mode=sum",)),
+        (layer("Bidirectional", "b", layer=layer("Dense", "l", units=2)), ("'b'", "layer=")),
+        (
+            layer("Bidirectional", "b", layer=layer("LSTM", "l", units=2, recurrent_dropout=0.1)),
+            ("layer.config.recurrent_dropout=0.1",),
+        ),
+        (
+            layer("Bidirectional", "b", layer=layer("LSTM", "l", units=2), backward_layer=layer("LSTM", "l", units=2)),
+            ("backward_layer.config.go_backwards=None",),
+        ),
+        (layer("Conv2DTranspose", "t", filters=2, kernel_size=3, output_padding=1), ("output_padding=1",)),
+        (layer("Conv2DTranspose", "t", filters=2, kernel_size=3, dilation_rate=2), ("dilation_rate=2",)),
         (layer("Dense", "plus", module="keras.src.ops.numpy"), ("layer 'plus'", "class Dense")),
         (layer("Dense", "d", units=2, lora_rank=4), ("lora_rank=4",)),
         (layer("Dense", "d", units="many"), ("units=many",)),
@@ -149,6 +177,27 @@ def test_how_it_was_compiled_is_never_read(tmp_path):
 )
 def test_layers_and_options_that_are_not_read(bad, words, make, tmp_path):
     refused(make(tmp_path / ("m.h5" if make is h5 else "m.keras"), model(bad)), "TL-MODEL-UNSUPPORTED", *words)
+
+
+def shaped(shape: list[Any], *layers: dict[str, Any]) -> dict[str, Any]:
+    config = model(*layers)
+    config["config"]["layers"][0]["config"]["batch_shape"] = shape
+    return config
+
+
+def test_what_a_layer_cannot_take(tmp_path):
+    """Rows of another rank; a transposed convolution of which libraries cut an odd place at different ends."""
+    refused(archive(tmp_path / "a.keras", model(layer("LSTM", "l", units=4))), "TL-MODEL-UNSUPPORTED", "'l'", "inputs")
+    odd = layer("Conv1DTranspose", "t", filters=2, kernel_size=4, padding="same")
+    refused(archive(tmp_path / "b.keras", shaped([None, 5, 3], odd)), "TL-MODEL-UNSUPPORTED", "'t'", "padding")
+
+
+def test_a_sequence_without_end_is_not_walked(tmp_path):
+    """A file may declare millions of times: shapes are worked out without them, and weights are looked for at once."""
+    begun = time.monotonic()
+    long = shaped([None, 1 << 24, 3], layer("LSTM", "l", units=1))
+    refused(archive(tmp_path / "m.keras", long), "TL-MODEL-KEYS", "'l'", "0 weights")
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(
@@ -381,7 +430,7 @@ def test_the_command_refuses_and_leaves_no_trace(name, code, words, tmp_path, mo
     h5(tmp_path / "bomb.h5", None, bomb)
     archive(tmp_path / "os.keras", model(UNSAFE["module-os"][0]))
     archive(tmp_path / "lookup.keras", model(UNSAFE["vocabulary"][0]))
-    h5(tmp_path / "lstm.h5", model(layer("LSTM", "memory", units=4)))
+    h5(tmp_path / "lstm.h5", model(layer("ConvLSTM2D", "memory", filters=4)))
     h5(tmp_path / "lambda.h5", model(UNSAFE["lambda"][0]))
     x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
     np.savez(tmp_path / "rows.npz", x=x, y=(x[:, 0] > 0).astype(int))

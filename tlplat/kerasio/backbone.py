@@ -14,12 +14,15 @@ from tlplat.errors import ModelError
 from tlplat.kerasio.graph import INPUT, Layer
 from tlplat.kerasio.layers import KINDS
 from tlplat.kerasio.options import WrongOptionError
+from tlplat.kerasio.recurrent import draw
 from tlplat.model import Backbone
 
 ANY_SIZE = 256
 """Stands for a dimension that may be of any size, where shapes are worked out."""
 MOST_VALUES = 1 << 28
 """Numbers that one layer may make of one row: 1 GiB."""
+
+KERNELS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 class Block(nn.Module):
@@ -145,13 +148,15 @@ class KerasBackbone(Backbone):
     def _draw(self) -> None:
         """Keras's defaults: Glorot's uniform kernels, zeros as biases, small uniform embeddings."""
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            if isinstance(module, nn.RNNBase):
+                draw(module)
+            elif isinstance(module, KERNELS):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding):
                 nn.init.uniform_(module.weight, -0.05, 0.05)
-            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+            elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm):
                 module.reset_parameters()
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -116,15 +116,14 @@ def _built(keras: Any, backbone: KerasBackbone, weight: Tensor, bias: Tensor, ac
     """The Keras model with the weights."""
     made: dict[str, Any] = {}
     for layer in backbone.layers:
-        options = KINDS[layer.kind].exported(layer.options)
-        made[layer.name] = getattr(keras.layers, layer.kind)(name=_named(layer.name), dtype="float32", **options)
+        made[layer.name] = _layer(keras, layer.kind, KINDS[layer.kind].exported(layer.options), _named(layer.name))
     taken = {_named(name) for name in made}
     called = _free(_named(backbone.head.name) if backbone.head is not None else HEAD, taken)
     dense = keras.layers.Dense(len(weight), activation=activation, name=called, dtype="float32")
     rank = backbone.ranks[backbone.layers[-1].name if backbone.layers else INPUT]
     ends = [dense]
     if rank > 2:
-        pool = (keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D)[rank - 3]
+        pool = getattr(keras.layers, f"GlobalAveragePooling{rank - 2}D")
         ends.insert(0, pool(name=_free(POOLED, taken | {called}), dtype="float32"))
     rows = keras.Input(backbone.shape, dtype="float32")
     if backbone.sequential:
@@ -141,9 +140,16 @@ def _built(keras: Any, backbone: KerasBackbone, weight: Tensor, bias: Tensor, ac
     state, places = backbone.state_dict(), backbone.places()
     for layer in backbone.layers:
         weights = KINDS[layer.kind].weights(KINDS[layer.kind].exported(layer.options))
-        made[layer.name].set_weights([w.save(state[places[layer.name] + w.tensor].cpu().numpy()) for w in weights])
+        here = places[layer.name]
+        made[layer.name].set_weights([w.save(*(state[here + t].cpu().numpy() for t in w.tensors)) for w in weights])
     dense.set_weights([weight.T.float().numpy(), bias.float().numpy()])
     return model
+
+
+def _layer(keras: Any, kind: str, options: Mapping[str, Any], name: str | None = None) -> Any:
+    """A layer of Keras's; an option that is a layer itself is made first."""
+    plain = {k: _layer(keras, v["kind"], v["options"]) if isinstance(v, dict) else v for k, v in options.items()}
+    return getattr(keras.layers, kind)(name=name, dtype="float32", **plain)
 
 
 def _named(name: str) -> str:

@@ -164,8 +164,8 @@ class Reading:
             return Layer(name, called, read(config, kind.options), inputs)
         except WrongOptionError as error:
             option = str(error)
-            value = str(config.get(option))[:60]
-            self.refuse(f"the layer {name[:60]!r} of the class {called} has {option[:40]}={value}")
+            value = str(_at(config, option))[:60]
+            self.refuse(f"the layer {name[:60]!r} of the class {called} has {option[:60]}={value}")
 
     def _reads(self, node: Any, name: str) -> list[str]:
         """Names of the layers that a node reads."""
@@ -223,6 +223,13 @@ class Reading:
             where=self.place,
             fix="use one input, one output, each layer once; or give the model's torch code from Python",
         )
+
+
+def _at(config: Any, option: str) -> Any:
+    """The value of an option, or of ``OPTION.config.OPTION`` of a layer that is one."""
+    for part in option.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
 
 
 def _entries(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:

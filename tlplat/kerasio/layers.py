@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from tlplat.kerasio import modules as m
 from tlplat.kerasio import options as opt
+from tlplat.kerasio.kinds import ENDS, LAST, Build, Kind, Weight, bias, chain, need_rank, turned
 from tlplat.kerasio.options import REQUIRED, Check, Options, WrongOptionError
-
-Build = Callable[[Options, Sequence[Tensor]], nn.Module]
-Move = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A weight of a layer: its tensor below the layer's module, and the way from Keras's array and back."""
-
-    tensor: str
-    load: Move = np.asarray
-    save: Move = np.asarray
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A class of layers.
-
-    Attributes:
-        options: each with its check and its default. build: from options and inputs (on the device ``meta``).
-        weights: in Keras's order. exported: options of the layer that is written, where they differ.
-    """
-
-    options: Mapping[str, tuple[Check, Any]]
-    build: Build
-    weights: Callable[[Options], list[Weight]] = lambda options: []
-    exported: Callable[[Options], Options] = dict
-    merges: bool = field(default=False)
-
-
-def _chain(*parts: tuple[str, nn.Module | None]) -> nn.Module:
-    return nn.Sequential(OrderedDict((name, part) for name, part in parts if part is not None))
+from tlplat.kerasio.recurrent import RECURRENT
+from tlplat.kerasio.transposed import TRANSPOSED
 
 
 def _dense(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
     linear = nn.Linear(inputs[0].shape[1], o["units"], bias=o["use_bias"])
     if inputs[0].ndim == 2:
-        return _chain(("linear", linear), ("activation", m.activation(o["activation"])))
-    return _chain(
+        return chain(("linear", linear), ("activation", m.activation(o["activation"])))
+    return chain(
         ("last", m.ToLast()),
         ("linear", linear),
         ("first", m.ToFirst()),
@@ -66,74 +34,74 @@ def _padding(padding: str, o: Options, rank: int) -> nn.Module | None:
 
 
 def _conv(rank: int) -> Build:
-    cls: Any = (nn.Conv1d, nn.Conv2d)[rank - 1]
+    cls: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
 
     def build(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
-        _rank(inputs[0], rank)
+        need_rank(inputs[0], rank)
         size, stride, step = (tuple(o[k]) for k in ("kernel_size", "strides", "dilation_rate"))
         wide = inputs[0].shape[1]
         if wide % o["groups"] or o["filters"] % o["groups"]:
             raise WrongOptionError("groups")
         conv = cls(wide, o["filters"], size, stride, dilation=step, groups=o["groups"], bias=o["use_bias"])
         pad = _padding(o["padding"], o, rank)
-        return _chain(("pad", pad), ("conv", conv), ("activation", m.activation(o["activation"])))
+        return chain(("pad", pad), ("conv", conv), ("activation", m.activation(o["activation"])))
 
     return build
 
 
 def _depthwise(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
-    _rank(inputs[0], 2)
+    need_rank(inputs[0], 2)
     wide = inputs[0].shape[1]
     size, stride, step = (tuple(o[k]) for k in ("kernel_size", "strides", "dilation_rate"))
     out = wide * o["depth_multiplier"]
     depth = nn.Conv2d(wide, out, size, stride, dilation=step, groups=wide, bias=o.get("use_bias", False))
     pad = _padding(o["padding"], o, 2)
-    return _chain(("pad", pad), ("depthwise", depth), ("activation", m.activation(o["activation"])))
+    return chain(("pad", pad), ("depthwise", depth), ("activation", m.activation(o["activation"])))
 
 
 def _separable(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
     parts: Any = _depthwise({**o, "use_bias": False, "activation": "linear"}, inputs)
     point = nn.Conv2d(inputs[0].shape[1] * o["depth_multiplier"], o["filters"], 1, bias=o["use_bias"])
-    return _chain(*parts.named_children(), ("pointwise", point), ("activation", m.activation(o["activation"])))
+    return chain(*parts.named_children(), ("pointwise", point), ("activation", m.activation(o["activation"])))
 
 
 def _batch_norm(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
     x = inputs[0]
     _channels(o["axis"], x)
-    cls = nn.BatchNorm2d if x.ndim == 4 else nn.BatchNorm1d
-    return _chain(("norm", cls(x.shape[1], o["epsilon"], 1 - o["momentum"], affine=o["center"] or o["scale"])))
+    cls = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(x.ndim, nn.BatchNorm1d)
+    return chain(("norm", cls(x.shape[1], o["epsilon"], 1 - o["momentum"], affine=o["center"] or o["scale"])))
 
 
 def _layer_norm(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
     x = inputs[0]
     _channels(o["axis"], x)
     norm = nn.LayerNorm(x.shape[1], o["epsilon"], elementwise_affine=o["center"] or o["scale"])
-    return _chain(("last", m.ToLast()), ("norm", norm), ("first", m.ToFirst()))
+    return chain(("last", m.ToLast()), ("norm", norm), ("first", m.ToFirst()))
 
 
 def _embedding(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
     table = nn.Embedding(o["input_dim"], o["output_dim"])
-    return _chain(("index", m.Whole()), ("embedding", table), ("first", m.ToFirst()))
+    return chain(("index", m.Whole()), ("embedding", table), ("first", m.ToFirst()))
 
 
 def _pool(rank: int, largest: bool) -> Build:
     def build(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
-        _rank(inputs[0], rank)
+        need_rank(inputs[0], rank)
         size, stride = tuple(o["pool_size"]), tuple(o["strides"] or o["pool_size"])
         same = o["padding"] == "same"
         if not largest:
-            plain: Any = (nn.AvgPool1d, nn.AvgPool2d)[rank - 1]
-            return m.SameAverage(size, stride) if same else _chain(("pool", plain(size, stride)))
-        cls: Any = (nn.MaxPool1d, nn.MaxPool2d)[rank - 1]
+            plain: Any = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[rank - 1]
+            return m.SameAverage(size, stride) if same else chain(("pool", plain(size, stride)))
+        cls: Any = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[rank - 1]
         pad = m.SamePad(size, stride, [1] * rank, -float("inf")) if same else None
-        return _chain(("pad", pad), ("pool", cls(size, stride)))
+        return chain(("pad", pad), ("pool", cls(size, stride)))
 
     return build
 
 
 def _global(rank: int, largest: bool) -> Build:
     def build(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
-        _rank(inputs[0], rank)
+        need_rank(inputs[0], rank)
         return m.GlobalPool(largest, o["keepdims"])
 
     return build
@@ -141,7 +109,7 @@ def _global(rank: int, largest: bool) -> Build:
 
 def _pad(rank: int) -> Build:
     def build(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
-        _rank(inputs[0], rank)
+        need_rank(inputs[0], rank)
         return m.Pad(o["padding"])
 
     return build
@@ -169,11 +137,6 @@ def _relu(o: Options, inputs: Sequence[Tensor]) -> nn.Module:
     return m.ReluBetween(o["max_value"], o["negative_slope"], o["threshold"])
 
 
-def _rank(x: Tensor, rank: int) -> None:
-    if x.ndim != rank + 2:
-        raise WrongOptionError("input")
-
-
 def _channels(axis: int, x: Tensor) -> None:
     if axis not in (-1, x.ndim - 1):
         raise WrongOptionError("axis")
@@ -181,10 +144,6 @@ def _channels(axis: int, x: Tensor) -> None:
 
 def _plain(make: Callable[[Options], nn.Module]) -> Build:
     return lambda options, inputs: make(options)
-
-
-def _turned(tensor: str, there: Sequence[int], back: Sequence[int]) -> Weight:
-    return Weight(tensor, lambda a: a.transpose(there), lambda a: a.transpose(back))
 
 
 def _depth_kernel(tensor: str, o: Options) -> Weight:
@@ -195,10 +154,6 @@ def _depth_kernel(tensor: str, o: Options) -> Weight:
         lambda a: a.transpose(2, 3, 0, 1).reshape(-1, 1, high, wide),
         lambda a: a.reshape(-1, many, high, wide).transpose(2, 3, 0, 1),
     )
-
-
-def _bias(tensor: str, o: Options) -> list[Weight]:
-    return [Weight(tensor)] if o["use_bias"] else []
 
 
 def _norm_weights(o: Options) -> list[Weight]:
@@ -212,22 +167,19 @@ def _both(o: Options) -> Options:
 
 
 def _conv_kind(rank: int) -> Kind:
-    turned = ((2, 1, 0), (2, 1, 0)) if rank == 1 else ((3, 2, 0, 1), (2, 3, 1, 0))
+    places = tuple(range(rank))  # of (places, inputs, outputs), which torch has the other way about
+    orders = (rank + 1, rank, *places), (*(p + 2 for p in places), 1, 0)
     return Kind(
         {
             "filters": (opt.count, REQUIRED),
             **_window(rank),
             "padding": (opt.one_of("valid", "same", *(["causal"] if rank == 1 else [])), "valid"),
             "groups": (opt.count, 1),
-            **_ENDS,
+            **ENDS,
         },
         _conv(rank),
-        lambda o: [_turned("conv.weight", *turned), *_bias("conv.bias", o)],
+        lambda o: [turned("conv.weight", *orders), *bias("conv.bias", o)],
     )
-
-
-_LAST = {"data_format": (opt.maybe(opt.one_of("channels_last")), "channels_last")}
-_ENDS = {**_LAST, "activation": (opt.activation, "linear"), "use_bias": (opt.flag, True)}
 
 
 def _window(rank: int) -> dict[str, tuple[Check, Any]]:
@@ -244,7 +196,7 @@ def _pool_kind(rank: int, largest: bool) -> Kind:
         "pool_size": (opt.sizes(rank), [2] * rank),
         "strides": (opt.maybe(opt.sizes(rank)), None),
         "padding": (opt.one_of("valid", "same"), "valid"),
-        **_LAST,
+        **LAST,
     }
     return Kind(known, _pool(rank, largest))
 
@@ -254,9 +206,9 @@ _DEPTH = {
     **_window(2),
     "padding": (opt.one_of("valid", "same"), "valid"),
     "depth_multiplier": (opt.count, 1),
-    **_ENDS,
+    **ENDS,
 }
-_GLOBAL = {**_LAST, "keepdims": (opt.flag, False)}
+_GLOBAL = {**LAST, "keepdims": (opt.flag, False)}
 _SLOPES = {
     "max_value": (opt.maybe(opt.number), None),
     "negative_slope": (opt.number, 0.0),
@@ -272,6 +224,7 @@ KINDS: dict[str, Kind] = {
     "Average": Kind({}, _merge("Average"), merges=True),
     "AveragePooling1D": _pool_kind(1, False),
     "AveragePooling2D": _pool_kind(2, False),
+    "AveragePooling3D": _pool_kind(3, False),
     "BatchNormalization": Kind(
         {**_NORM, "momentum": (opt.number, 0.99)},
         _batch_norm,
@@ -281,13 +234,14 @@ KINDS: dict[str, Kind] = {
     "Concatenate": Kind({"axis": (opt.axis, -1)}, _merge("Concatenate"), merges=True),
     "Conv1D": _conv_kind(1),
     "Conv2D": _conv_kind(2),
+    "Conv3D": _conv_kind(3),
     "Dense": Kind(
         {"units": (opt.count, REQUIRED), "activation": (opt.activation, "linear"), "use_bias": (opt.flag, True)},
         _dense,
-        lambda o: [_turned("linear.weight", (1, 0), (1, 0)), *_bias("linear.bias", o)],
+        lambda o: [turned("linear.weight", (1, 0), (1, 0)), *bias("linear.bias", o)],
     ),
     "DepthwiseConv2D": Kind(
-        _DEPTH, _depthwise, lambda o: [_depth_kernel("depthwise.weight", o), *_bias("depthwise.bias", o)]
+        _DEPTH, _depthwise, lambda o: [_depth_kernel("depthwise.weight", o), *bias("depthwise.bias", o)]
     ),
     "Dropout": Kind({"rate": (opt.number, REQUIRED)}, _plain(lambda o: nn.Dropout(o["rate"]))),
     "ELU": Kind({"alpha": (opt.number, 1.0)}, _plain(lambda o: nn.ELU(o["alpha"]))),
@@ -296,11 +250,13 @@ KINDS: dict[str, Kind] = {
         _embedding,
         lambda o: [Weight("embedding.weight")],
     ),
-    "Flatten": Kind({**_LAST}, _plain(lambda o: m.Flatten())),
+    "Flatten": Kind({**LAST}, _plain(lambda o: m.Flatten())),
     "GlobalAveragePooling1D": Kind(_GLOBAL, _global(1, False)),
     "GlobalAveragePooling2D": Kind(_GLOBAL, _global(2, False)),
+    "GlobalAveragePooling3D": Kind(_GLOBAL, _global(3, False)),
     "GlobalMaxPooling1D": Kind(_GLOBAL, _global(1, True)),
     "GlobalMaxPooling2D": Kind(_GLOBAL, _global(2, True)),
+    "GlobalMaxPooling3D": Kind(_GLOBAL, _global(3, True)),
     "LayerNormalization": Kind(_NORM, _layer_norm, _norm_weights, _both),
     "LeakyReLU": Kind(
         {"negative_slope": (opt.number, 0.3), "alpha": (opt.maybe(opt.number), None)},
@@ -309,6 +265,7 @@ KINDS: dict[str, Kind] = {
     ),
     "MaxPooling1D": _pool_kind(1, True),
     "MaxPooling2D": _pool_kind(2, True),
+    "MaxPooling3D": _pool_kind(3, True),
     "Maximum": Kind({}, _merge("Maximum"), merges=True),
     "Minimum": Kind({}, _merge("Minimum"), merges=True),
     "Multiply": Kind({}, _merge("Multiply"), merges=True),
@@ -323,17 +280,21 @@ KINDS: dict[str, Kind] = {
         _separable,
         lambda o: [
             _depth_kernel("depthwise.weight", o),
-            _turned("pointwise.weight", (3, 2, 0, 1), (2, 3, 1, 0)),
-            *_bias("pointwise.bias", o),
+            turned("pointwise.weight", (3, 2, 0, 1), (2, 3, 1, 0)),
+            *bias("pointwise.bias", o),
         ],
     ),
     "Softmax": Kind({"axis": (opt.axis, -1)}, _softmax),
     "SpatialDropout1D": Kind({"rate": (opt.number, REQUIRED)}, _plain(lambda o: nn.Dropout1d(o["rate"]))),
-    "SpatialDropout2D": Kind({"rate": (opt.number, REQUIRED), **_LAST}, _plain(lambda o: nn.Dropout2d(o["rate"]))),
+    "SpatialDropout2D": Kind({"rate": (opt.number, REQUIRED), **LAST}, _plain(lambda o: nn.Dropout2d(o["rate"]))),
+    "SpatialDropout3D": Kind({"rate": (opt.number, REQUIRED), **LAST}, _plain(lambda o: nn.Dropout3d(o["rate"]))),
     "Subtract": Kind({}, _merge("Subtract"), merges=True),
     "ZeroPadding1D": Kind(
-        {"padding": (opt.margins(1), [[1, 1]]), **_LAST}, _pad(1), exported=lambda o: {**o, "padding": o["padding"][0]}
+        {"padding": (opt.margins(1), [[1, 1]]), **LAST}, _pad(1), exported=lambda o: {**o, "padding": o["padding"][0]}
     ),
-    "ZeroPadding2D": Kind({"padding": (opt.margins(2), [[1, 1], [1, 1]]), **_LAST}, _pad(2)),
+    "ZeroPadding2D": Kind({"padding": (opt.margins(2), [[1, 1]] * 2), **LAST}, _pad(2)),
+    "ZeroPadding3D": Kind({"padding": (opt.margins(3), [[1, 1]] * 3), **LAST}, _pad(3)),
+    **RECURRENT,
+    **TRANSPOSED,
 }
 """The allow-list."""

@@ -106,7 +106,7 @@ class SameAverage(nn.Module):
     def __init__(self, kernel: Sequence[int], stride: Sequence[int]) -> None:
         super().__init__()
         self.pad = SamePad(kernel, stride, [1] * len(kernel))
-        average: Any = (nn.AvgPool1d, nn.AvgPool2d)[len(kernel) - 1]
+        average: Any = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[len(kernel) - 1]
         self.pool = average(tuple(kernel), tuple(stride))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,12 +31,16 @@ NEUTRAL = (
     "batch_input_shape",
     "batch_shape",
     "dtype",
+    "implementation",
     "input_length",
     "name",
     "renorm_momentum",
     "seed",
     "synchronized",
     "trainable",
+    "unit_forget_bias",
+    "unroll",
+    "zero_output_for_mask",
 )
 NEUTRAL_ENDS = ("_initializer", "_regularizer", "_constraint")
 """Options that leave what the trained layer computes as it is."""
@@ -84,6 +88,18 @@ def one_of(*known: Any) -> Check:
         return value
 
     return check
+
+
+def alone(check: Check, known: Any) -> Check:
+    """What ``check`` takes, where it comes to ``known``."""
+
+    def checked(value: Any) -> Any:
+        found = check(value)
+        if found != known:
+            raise WrongOptionError
+        return found
+
+    return checked
 
 
 def sizes(rank: int) -> Check:
@@ -161,8 +177,9 @@ def read(config: Mapping[str, Any], known: Mapping[str, tuple[Check, Any]]) -> O
     for name, (check, default) in known.items():
         try:
             found[name] = check(config[name]) if name in config else default
-        except WrongOptionError:
-            raise WrongOptionError(name) from None
+        except WrongOptionError as error:
+            inner = f".config.{error}" if str(error) else ""
+            raise WrongOptionError(f"{name}{inner}") from None
         if name not in config and default is REQUIRED:
             raise WrongOptionError(name)
     return found

@@ -100,12 +100,13 @@ def _weights(
         weights, found = KINDS[layer.kind].weights(layer.options), stored[layer.name]
         _count(file, layer, len(weights), len(found))
         for weight, array in zip(weights, found, strict=True):
-            tensor = places[layer.name] + weight.tensor
-            wanted = weight.save(_empty(state[tensor].shape)).shape
+            here = places[layer.name]
+            wanted = weight.save(*(_empty(state[here + t].shape) for t in weight.tensors)).shape
             if tuple(array.shape) != wanted:
                 wrong.append(Finding("another shape", f"{layer.name} > {array.name}", str(array.shape), str(wanted)))
                 continue
-            state[tensor] = torch.from_numpy(np.ascontiguousarray(weight.load(_read(array)), dtype=np.float32))
+            for tensor, values in weight.loaded(_read(array)).items():
+                state[here + tensor] = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
     own = None
     if head is not None:
         found, units = stored[head.name], head.options["units"]

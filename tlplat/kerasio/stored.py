@@ -10,6 +10,7 @@ from typing import Any
 from tlplat.errors import ModelError
 from tlplat.kerasio.graph import Stored
 from tlplat.kerasio.hdf5 import library
+from tlplat.kerasio.layers import KINDS
 from tlplat.kerasio.opening import Opened
 
 GROUP = "model_weights"
@@ -57,8 +58,8 @@ def _by_name(file: Opened, layers: Sequence[Stored]) -> dict[str, list[Any]]:
         if len(by_leaf) < len(places):
             raise _misplaced(file, layer.name, "two layers of one name inside")
         for text in texts:
-            leaf = text.split("/")[-2] if "/" in text else ""
-            if leaf not in by_leaf:
+            leaf = next((part for part in reversed(text.split("/")[:-1]) if part in by_leaf), "")
+            if not leaf:
                 raise _misplaced(file, layer.name, text[:60])
             found[by_leaf[leaf]].append(_set(_below(group, text)))
     return found
@@ -97,8 +98,11 @@ def _by_number(file: Opened, layers: Sequence[Stored], below: str, prefix: str) 
         says = None if group is None else group.attrs.get("name")
         if says is not None and says != layer.name:
             raise _misplaced(file, layer.name, f"{place} of {str(says)[:60]}")
-        many = 0 if group is None else min(len(group), MOST_WEIGHTS + 1)
-        found[f"{prefix}{layer.name}"] = [_set(_below(group, str(i))) for i in range(many)]
+        folders = KINDS[layer.kind].folders if layer.kind in KINDS else ("vars",)
+        groups = [_below(file.file, f"{place}/{folder}") for folder in folders]
+        found[f"{prefix}{layer.name}"] = [
+            _set(_below(g, str(i))) for g in groups if g is not None for i in range(min(len(g), MOST_WEIGHTS + 1))
+        ]
     return found
 
 
