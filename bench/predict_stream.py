@@ -1,6 +1,8 @@
 """Does memory grow with the rows that `tlplat predict` reads? A credit model over tables of up to a million rows.
 
-    python bench/predict_stream.py [--rows 10000 100000 1000000]
+    python bench/predict_stream.py [--rows 10000 100000 1000000] [--packed gz bz2 xz zst]
+
+The largest table is read compressed too, in each of the ways that are named.
 
 Each call is a process of its own; the peak is what the kernel says of it (ru_maxrss), torch included.
 """
@@ -8,16 +10,29 @@ Each call is a process of its own; the peak is what the kernel says of it (ru_ma
 from __future__ import annotations
 
 import argparse
+import bz2
 import csv
+import gzip
+import lzma
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from machine import machine, publish
 
+PACKERS: dict[str, Callable[[Path, str], Any]] = {
+    "gz": gzip.open,
+    "bz2": bz2.open,
+    "xz": lzma.open,
+    "zst": lambda path, mode: pa.CompressedOutputStream(str(path), "zstd"),
+}
 HOMES = ("own", "rent", "family")
 
 
@@ -43,7 +58,9 @@ def call(*arguments: str, **options: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    counts = parser.parse_args().rows
+    parser.add_argument("--packed", nargs="*", choices=PACKERS, default=list(PACKERS))
+    given = parser.parse_args()
+    cases = [(count, "") for count in given.rows] + [(max(given.rows), way) for way in given.packed]
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -53,9 +70,11 @@ def main() -> None:
         call("pretrain", *own, "--data", str(folder / "source.csv"), "-o", str(folder / "src"))
         more = ("--strategy", "full_ft", "--seeds", "1", "--source", str(folder / "src"), "--out", str(folder / "run"))
         call("run", *own, "--data", str(folder / "target.csv"), *more)
-        for count in counts:
+        for count, way in cases:
             data, out = folder / "new.csv", folder / "out.csv"
             loans(data, count, 3, False)
+            if way:
+                data = packed(data, way)
             out.unlink(missing_ok=True)
             began = time.perf_counter()
             peak = measured(folder / "run", data, out)
@@ -63,10 +82,19 @@ def main() -> None:
             with out.open(encoding="utf-8") as file:
                 answered = sum(1 for _ in file) - 1
             assert answered == count, (answered, count)
-            row = {"rows": count, "file MB": round(data.stat().st_size / 1e6, 1), "seconds": round(seconds, 1)}
+            row = {"file": "".join(data.suffixes)[1:], "rows": count, "file MB": round(data.stat().st_size / 1e6, 1)}
+            row["seconds"] = round(seconds, 1)
             rows.append({**row, "rows a second": round(count / seconds), "peak MB": round(peak)})
             print(rows[-1], flush=True)
     publish("predict_stream", "tlplat predict over large tables", list(rows[0]), rows, machine())
+
+
+def packed(data: Path, way: str) -> Path:
+    """A compressed copy."""
+    found = data.with_name(f"{data.name}.{way}")
+    with data.open("rb") as plain, PACKERS[way](found, "wb") as file:
+        shutil.copyfileobj(plain, file, 1 << 20)
+    return found
 
 
 def measured(run: Path, data: Path, out: Path) -> float:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,8 +16,9 @@ import torch
 from tlplat import plugins
 from tlplat.cache import cache_root
 from tlplat.data.examples import Inputs
+from tlplat.data.opening import Limits, is_packed, opened
 from tlplat.data.parts import KINDS, PART_ROWS, ending_of, parts
-from tlplat.domain import DomainContext
+from tlplat.domain import Domain, DomainContext
 from tlplat.errors import TlplatError, UsageError, from_json
 from tlplat.features import EXTRACTION_BATCH, apply_in_batches
 from tlplat.modelio import CALIBRATION, LoadedModel, load_model, required_plugins
@@ -26,6 +28,8 @@ from tlplat.storage import read_json
 
 WHOLE = 16 << 20
 """Bytes of a file up to which it is read at once."""
+UNBOUNDED = Limits(bytes=1 << 62)
+"""Of a file that is read in parts: what expands too much is refused still."""
 
 
 def load_run_model(folder: Path, registry: Registry | None = None) -> tuple[LoadedModel, Registry]:
@@ -55,18 +59,15 @@ def predict(folder: Path, data: Path, report: Reporter) -> Iterator[dict[str, An
     """One row for each record of ``data``, in its order: ``id``, ``prediction`` and what else the task says of it.
 
     For classification ``probabilities`` and ``calibrated`` ({label: p}; see the task's ``prediction_rows``). A file of
-    more than :data:`WHOLE` bytes whose records stand alone (:meth:`Domain.parts`) is read in parts, so that memory does
-    not grow with it; places in errors then say in which part.
+    more than :data:`WHOLE` bytes, or a compressed one, whose records stand alone (:meth:`Domain.parts`) is read in
+    parts, so that memory does not grow with it; places in errors then say in which part.
     """
-    if ending_of(data) in KINDS and data.is_file() and data.stat().st_size > WHOLE:
-        with data.open("rb") as stream:
-            yield from predict_stream(folder, stream, data, report)
+    model = _Answering.of(folder, report)
+    if not model.is_long(data):
+        yield from model.whole(data)
         return
-    loaded, registry = load_run_model(folder)
-    context = DomainContext(registry, cache_root(), threads=torch.get_num_threads(), report=report)
-    domain = plugins.domain(loaded.manifest["domain"], registry)
-    ids, inputs = domain.encode(data, loaded.preprocess, context)
-    yield from predict_inputs(loaded, ids, inputs, calibration_of(folder), report)
+    with opened(data, UNBOUNDED) as stream:
+        yield from model.in_parts(stream, data, PART_ROWS)
 
 
 def predict_stream(
@@ -77,25 +78,60 @@ def predict_stream(
     Args:
         name: what the stream is called in messages; its ending says what it holds.
     """
-    loaded, registry = load_run_model(folder)
-    context = DomainContext(registry, cache_root(), threads=torch.get_num_threads(), report=report)
-    domain = plugins.domain(loaded.manifest["domain"], registry)
-    calibration, ending = calibration_of(folder), ending_of(name)
+    model = _Answering.of(folder, report)
+    if model.stand_alone(name):
+        yield from model.in_parts(stream, name, rows)
+        return
     with tempfile.TemporaryDirectory(prefix="tlplat-predict-") as place:
         path = Path(place) / name.name
-        if ending not in domain.parts(loaded.preprocess):
-            with path.open("wb") as whole:
-                shutil.copyfileobj(stream, whole)
-            with _named(path, name, 0):
-                ids, inputs = domain.encode(path, loaded.preprocess, context)
-            yield from predict_inputs(loaded, ids, inputs, calibration, report)
-            return
-        for first, part in parts(stream, ending, rows):
-            path.write_bytes(part)
-            with _named(path, name, first):
-                ids, inputs = domain.encode(path, loaded.preprocess, context)
-            ids = [f"row {first + i + 1}" if said == f"row {i + 1}" else said for i, said in enumerate(ids)]
-            yield from predict_inputs(loaded, ids, inputs, calibration, report)
+        with path.open("wb") as copy:
+            shutil.copyfileobj(stream, copy)
+        with _named(path, name, 0):
+            yield from model.whole(path)
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """A run's model and what encodes rows for it."""
+
+    loaded: LoadedModel
+    domain: Domain
+    context: DomainContext
+    calibration: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, folder: Path, report: Reporter) -> _Answering:
+        loaded, registry = load_run_model(folder)
+        context = DomainContext(registry, cache_root(), threads=torch.get_num_threads(), report=report)
+        domain = plugins.domain(loaded.manifest["domain"], registry)
+        return cls(loaded, domain, context, calibration_of(folder))
+
+    def stand_alone(self, name: Path) -> bool:
+        """Whether records of a file of that name can be answered a part at a time."""
+        return ending_of(name) in KINDS and ending_of(name) in self.domain.parts(self.loaded.preprocess)
+
+    def is_long(self, path: Path) -> bool:
+        """Whether a path is one to answer in parts; how many rows a compressed file holds is not known before."""
+        if not (self.stand_alone(path) and path.is_file()):
+            return False
+        if is_packed(path):
+            return ending_of(path) != "parquet"  # which is compressed in itself: inside another its reader refuses it
+        return path.stat().st_size > WHOLE
+
+    def whole(self, path: Path) -> Iterator[dict[str, Any]]:
+        ids, inputs = self.domain.encode(path, self.loaded.preprocess, self.context)
+        yield from predict_inputs(self.loaded, ids, inputs, self.calibration, self.context.report)
+
+    def in_parts(self, stream: IO[bytes], name: Path, rows: int) -> Iterator[dict[str, Any]]:
+        """Rows of a stream of bytes that are not compressed (any more), ``rows`` at a time."""
+        with tempfile.TemporaryDirectory(prefix="tlplat-predict-") as place:
+            path = Path(place) / name.name
+            for first, part in parts(stream, ending_of(name), rows):
+                path.write_bytes(part)
+                with _named(path, name, first):
+                    ids, inputs = self.domain.encode(path, self.loaded.preprocess, self.context)
+                ids = [f"row {first + i + 1}" if said == f"row {i + 1}" else said for i, said in enumerate(ids)]
+                yield from predict_inputs(self.loaded, ids, inputs, self.calibration, self.context.report)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Predict each record of DATA with the model of RUN, in the file's order, on stdout.
 
-    DATA may be - for stdin. Large files, and stdin, are read in parts where their records stand alone.
+    DATA may be - for stdin. Large files, compressed ones, and stdin are read in parts where their records stand alone.
 
     RUN is a run directory, or a model/ folder on its own. Columns: id, prediction, and what the task adds: for
     classification p(LABEL) and calibrated(LABEL) for each label, as the model says it and at the temperature that

@@ -64,7 +64,7 @@ def opened(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[IO[bytes]]:
         with os.fdopen(descriptor, "rb") as raw:
             head = raw.read(HEAD)
             _no_archive(head, path)
-            packed = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
+            packed = _packing(head)
             if packed is None:
                 if facts.st_size > limits.bytes:
                     raise _too_big(path, f"it has {facts.st_size / 1e6:.0f} MB, more than the limit of {_mb(limits)}")
@@ -87,6 +87,16 @@ def opened(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[IO[bytes]]:
                 fix="point the link at the file itself",
             ) from error
         raise _read(path, error.strerror or str(error), "check path and rights") from error
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a plain file is compressed, by its first bytes."""
+    with path.open("rb") as raw:
+        return _packing(raw.read(HEAD)) is not None
+
+
+def _packing(head: bytes) -> str | None:
+    return next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
 
 
 def plain_suffix(path: Path) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from tlplat.data.opening import plain_suffix
+
 PART_ROWS = 20_000
 LONGEST = 64 << 20
 """Bytes of a part, where its records are long: it then ends early."""
@@ -104,5 +106,5 @@ KINDS: Mapping[str, Callable[[IO[bytes], int], Parts]] = {
 
 
 def ending_of(path: Path) -> str:
-    """The file's ending without its dot, in small letters."""
-    return path.suffix.lower().removeprefix(".")
+    """The file's ending without its dot, in small letters; that of a compressed file is left out."""
+    return plain_suffix(path).removeprefix(".")
