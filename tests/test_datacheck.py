@@ -11,6 +11,7 @@ from test_runner import FAST
 from tlplat import checks, checkup
 from tlplat.checks.drift import drift_from_statistics
 from tlplat.checks.rows import close_pairs, extremes
+from tlplat.checks.targets import improbable
 from tlplat.config import RunConfig
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, TensorInputs
@@ -20,8 +21,6 @@ from tlplat.progress import Reporter
 from tlplat.runner import run
 from tlplat.stage import load_registry, prepare
 from tlplat.tabular import TableInputs
-
-pytest.importorskip("cleanlab")
 
 
 def config(**more):
@@ -205,6 +204,20 @@ def test_labels_that_were_turned_round(plant):
     turned = {f"pool-3-{i}" for i in every(30)}
     assert len(named & turned) >= 0.8 * len(named) > 0
     assert found["label_errors"]["count"] >= 15
+
+
+def test_labels_that_chance_explains_are_not_doubted():
+    """Classes that overlap all along: thousands of labels against the odds, as many as there should be."""
+    rng = np.random.default_rng(0)
+    p = rng.random(4000)
+    said, y = np.stack([1 - p, p], axis=1), (rng.random(4000) < p).astype(np.int64)
+    assert (said[np.arange(4000), y] < 0.25).sum() > 200
+    assert len(improbable(y, said)[0]) <= 4
+    sure = np.flatnonzero(p < 0.005)
+    y[sure] = 1
+    named, expected = improbable(y, said)
+    assert len(set(named) & set(sure.tolist())) >= 0.9 * len(sure) > 10
+    assert expected <= 0.5 * len(named)
 
 
 def test_an_input_that_is_the_target(plant):

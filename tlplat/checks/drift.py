@@ -47,8 +47,10 @@ def drift(
     if area >= APART:
         yield _note(
             "covariate_shift",
-            f"source and target rows differ (covariate shift): told apart with AUROC {area:.2f}",
-            "strategies that align the two (deep_coral, dann, adabn) may help; unlabelled rows of the target do too",
+            f"source and target rows differ (covariate shift): features tell them apart with AUROC {area:.2f} (0.5 is "
+            "guessing)",
+            "nothing needs to be mended; strategies that align the two (deep_coral, dann, adabn) may help, and so may "
+            "unlabelled rows of the target (--unlabeled)",
             {"auroc": round(area, 3)},
         )
     info = task.info()

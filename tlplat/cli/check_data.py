@@ -55,7 +55,14 @@ def command(ctx: click.Context, /, quiet: bool, as_json: bool, **given: Any) -> 
 
 
 def write_findings(document: dict[str, Any], error: TlplatError | None) -> None:
-    """Each finding in a few lines: how grave, what, which rows, what to do; without the ``error`` that is told last."""
+    """What was looked at, and each finding in a few lines: how grave, what, which rows, what to do.
+
+    Without the ``error``, which is told last.
+    """
+    if counts := document["rows"]:
+        labelled, test = (counts[part]["rows"] for part in ("labelled", "test"))
+        title, source = document["title"], document["source"]
+        click.echo(f"{title} ({labelled} labelled and {test} test rows, features of {source})")
     if not document["findings"]:
         click.echo("nothing was found that you should look at")
     kinds = [finding["kind"] for finding in document["findings"]]
