@@ -4,8 +4,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from tlplat.errors import DataError
+from tlplat.tasks.base import Evidence
 from tlplat.tasks.classification import Classification, cross_validated_loss
 from tlplat.tasks.confusions import confusion, suppressed
+from tlplat.tasks.sets import label_table
 
 
 def blobs(n=120, classes=3, d=6, seed=0):
@@ -152,3 +154,31 @@ def test_a_small_count_cannot_be_had_from_the_sum_of_its_class():
     assert confusion(targets, np.eye(3)[said], 3) == [[40, 0, 0], [0, 37, 3], [15, 12, 13]]
     assert suppressed([3, 5, 40], 11) == ["< 11", "< 11", 40]
     assert suppressed([3], 11) == ["< 11"]
+
+
+def test_the_table_of_labels_is_scikit_learns_and_hides_what_it_must():
+    from sklearn.metrics import f1_score, precision_score, recall_score
+
+    rng = np.random.default_rng(0)
+    y = (rng.random((80, 4)) < [0.5, 0.3, 0.05, 0.0]).astype(float)
+    p = np.clip(0.6 * y + 0.4 * rng.random((80, 4)), 0, 1) * [1, 1, 0.4, 1]
+    labels = ("a", "b", "rare", "none")
+    rows = {row[0]: row[1:] for row in label_table(y, p, labels)["rows"]}
+    assert list(rows) == [*labels, "mean of the labels"]
+    for c, name in enumerate(labels[:2]):
+        said = p[:, c] >= 0.5
+        scores = [score(y[:, c], said) for score in (precision_score, recall_score, f1_score)]
+        assert rows[name][0] == int(y[:, c].sum())
+        assert rows[name][3:] == pytest.approx(scores)
+    assert rows["rare"][3:] == [None, 0.0, 0.0]
+    assert rows["none"] == [0, None, None, None, None, None]
+    assert rows["mean of the labels"][3] is None
+    assert rows["mean of the labels"][1] == pytest.approx(np.mean([rows[name][1] for name in labels[:3]]))
+    hidden = {row[0]: row[1:] for row in label_table(y, p, labels, 11)["rows"]}
+    assert hidden["rare"] == ["< 11", None, None, None, None, None]
+    assert hidden["none"][0] == 0
+    task = Classification(labels, multi_label=True)
+    found = task.detail(Evidence(y, p, y, p, 80))
+    assert [curve["label"] for curve in found["roc"]] == list(labels)
+    assert sum(b["count"] for b in found["calibration"]) == 320
+    assert 0 < found["ece"] == found["scaling"]["ece"][0]

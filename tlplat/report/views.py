@@ -150,8 +150,9 @@ def calibration(report: Report) -> Figure | None:
         return None
     shares = [v for _, each in bins.values() for p, o, _ in each for v in (p, o)]
     span = (math.floor(10 * min(shares, default=0.0)) / 10, 1.0)
-    axes = Axes("predicted probability", "share that was right", x_range=span, y_range=span)
-    svg = charts.calibration_chart(bins, axes, "Calibration: share that was right against predicted probability")
+    seen = "share of rows with the label" if report.task.several else "share that was right"
+    axes = Axes("predicted probability", seen, x_range=span, y_range=span)
+    svg = charts.calibration_chart(bins, axes, f"Calibration: {seen} against predicted probability")
     caption = "On the dashed line, a prediction of 80 % is right 80 % of the time. Larger marks hold more rows."
     return Figure("Calibration", Markup(svg), _legend(*((r, name) for name, (r, _) in bins.items())), caption)
 

@@ -66,7 +66,8 @@ def check_counts(targets: Tensor, labels: Sequence[str]) -> None:
 def label_table(targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str], least: int = 1) -> dict[str, Any]:
     """Each label alone, the rarest last, and their mean: a table for the report.
 
-    A label of fewer than ``least`` test rows, or of which all but so few are, has no figures.
+    A label of fewer than ``least`` test rows, or of which all but so few are, has no figures; one that is never
+    predicted has no precision, and then neither has the mean.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -75,20 +76,21 @@ def label_table(targets: np.ndarray, predictions: np.ndarray, labels: Sequence[s
         y, said = targets[:, c] > 0, hard[:, c]
         count = int(y.sum())
         if min(count, n - count) < least:
-            rows.append([labels[c], f"< {least}" if count < least else f"{n - least} or more", *[None] * 5])
+            few = f"< {least}" if 0 < count < least else f"more than {n - least}" if 0 < n - count < least else count
+            rows.append([labels[c], few, *[None] * 5])
             continue
         hits = int((y & said).sum())
         precision = hits / int(said.sum()) if said.any() else None
         scores = [float(score(y, predictions[:, c])) for score in (roc_auc_score, average_precision_score)]
         f1 = 2 * hits / (count + int(said.sum()))
         rows.append([labels[c], count, *scores, precision, hits / count, f1])
-    known = [[row[i] for row in rows if row[i] is not None] for i in range(2, 7)]
-    mean = [float(np.mean(values)) if values else None for values in known]
+    scored = [row[2:] for row in rows if row[2] is not None]
+    mean = [None if None in column else float(np.mean(column)) for column in zip(*scored, strict=True)]
     right = float((hard == (targets > 0)).all(axis=1).mean())
     return {
         "title": "Labels",
         "columns": ["label", "test rows with it", "AUROC", "average precision", "precision", "recall", "F1"],
-        "rows": [*rows, ["mean of the labels", "", *mean]],
+        "rows": [*rows, ["mean of the labels", "", *(mean or [None] * 5)]],
         "caption": "Precision, recall and F1 are of the labels predicted, those of a probability of 0.5 and above. "
         f"The predicted labels are exactly the row's own in {100 * right:.0f} % of {n} test rows.",
     }
