@@ -169,10 +169,13 @@ def _row(
     places = explainer.places(len(values))
     each = zip(texts[row], places, values.tolist(), strict=True)
     pieces = [{"text": text, "place": place, "value": value} for text, place, value in each if text]
+    info = task.info()
+    several = bool(info.options.get("multi_label"))
     drawn = explainer.picture(batch[row], values) if explainer.look == "image" else None
     return {
         "id": str(ids[row]),
         "prediction": said["prediction"],
+        "of": info.labels[int(task.chosen(found.outputs[row : row + 1])[0])] if several else "",
         "target": None if targets is None else _target(task, targets[row]),
         "decision": float(found.decision[row]),
         "neutral": None if found.neutral is None else float(found.neutral[row]),
@@ -194,8 +197,10 @@ def _data_uri(png: bytes | None) -> str | None:
 
 
 def _target(task: Task, target: Tensor) -> Any:
-    """The label, or the number, of one row; None for what is neither."""
+    """The label, the labels or the number of one row; None for what is none of these."""
     labels = task.info().labels
+    if task.info().options.get("multi_label"):
+        return [label for label, has in zip(labels, target.tolist(), strict=True) if has]
     if target.ndim:
         return None
     return labels[int(target)] if labels and not target.is_floating_point() else target.item()

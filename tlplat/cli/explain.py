@@ -74,6 +74,8 @@ def write_explanation(found: Mapping[str, Any]) -> None:
         )
         predicted = row["prediction"]
         named = f"{predicted:.4g}" if isinstance(predicted, float) else predicted
+        if row["of"]:
+            named = f"{', '.join(predicted) or 'none'} (on {row['of']})"
         click.echo(f"\n{row['id']}: {named}\n  {said}")
     if found.get("depths"):
         click.echo("\na linear head on each block")

@@ -63,11 +63,12 @@ class PiecePart(Part):
 
 
 class ExplainedRowPart(Part):
-    """A row taken apart. ``decision``, ``neutral``: of the row, and of one that says nothing."""
+    """A row taken apart. ``decision``, ``neutral``: of the row, and of one that says nothing; ``of``: which label."""
 
     id: str
     prediction: JsonValue = None
     target: JsonValue = None
+    of: str = ""
     decision: Number
     neutral: Number = None
     pieces: tuple[PiecePart, ...] = ()

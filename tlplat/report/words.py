@@ -156,6 +156,8 @@ def general(value: object) -> str:
             return f"{value:,}" if abs(value) >= 10_000 else str(value)
         case float():
             return f"{value:.6g}" if math.isfinite(value) else NONE
+        case list():
+            return ", ".join(map(general, value)) or "none"
     return str(value)
 
 

@@ -109,7 +109,7 @@ class Task(ABC):
     concludes: bool = False
     trivial_name: ClassVar[str] = "trivial"
     """What the baseline of :meth:`trivial` is called."""
-    decision_words: ClassVar[str] = "the mean of the model's outputs"
+    decision_words: str = "the mean of the model's outputs"
     """What :meth:`decision` is, in words."""
     trivial_summary: ClassVar[str] = "predicts the same for every row, from the training rows' targets alone"
 

@@ -42,7 +42,7 @@ class Classification(Task):
     summary: ClassVar[str] = "binary, multi-class or multi-label classification"
     trivial_name: ClassVar[str] = "majority"
     trivial_summary: ClassVar[str] = "predicts the training rows' class frequencies for every row"
-    decision_words: ClassVar[str] = "the log-odds of the label that the model predicts"
+    decision_words: str = "the log-odds of the label that the model predicts"
 
     def __init__(
         self, labels: Sequence[str], multi_label: bool = False, metric: str | None = None, decisions: bool = False
@@ -50,6 +50,8 @@ class Classification(Task):
         self.labels = tuple(str(label) for label in labels)
         self.multi_label = multi_label
         self.metric, self.decisions = metric, decisions
+        if multi_label:
+            self.decision_words = "the log-odds of the row's likeliest label"
         if len(self.labels) < (1 if multi_label else 2):
             raise DataError(
                 "TL-DATA-ONE-CLASS",

@@ -86,7 +86,7 @@ class Forecasting(Task):
     summary: ClassVar[str] = "quantiles of the next values: CRPS, pinball loss, coverage"
     trivial_name: ClassVar[str] = "climatology"
     trivial_summary: ClassVar[str] = "predicts the training targets' quantiles for every row"
-    decision_words: ClassVar[str] = "the mean of the forecast's quantiles, in standard deviations of the training rows"
+    decision_words: str = "the mean of the forecast's quantiles, in standard deviations of the training rows"
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class Regression(Task):
     summary: ClassVar[str] = "one number a row: RMSE, MAE, R2, rank correlation; conformal intervals"
     trivial_name: ClassVar[str] = "mean"
     trivial_summary: ClassVar[str] = "predicts the training rows' mean for every row"
-    decision_words: ClassVar[str] = "the prediction, in standard deviations of the training rows"
+    decision_words: str = "the prediction, in standard deviations of the training rows"
 
     def __init__(
         self,

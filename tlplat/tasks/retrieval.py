@@ -41,7 +41,7 @@ class Retrieval(Task):
     concludes = True
     trivial_name: ClassVar[str] = "chance"
     trivial_summary: ClassVar[str] = "one embedding for every row, so that the order is chance"
-    decision_words: ClassVar[str] = "the cosine to the embedding of the row as it is"
+    decision_words: str = "the cosine to the embedding of the row as it is"
 
     def __init__(self, dimension: int = 32, metric: str = "recall_at_1", space: float = 0.0) -> None:
         self.dimension, self.metric, self.space = dimension, metric, float(space)

@@ -44,7 +44,7 @@ class Survival(Task):
     loss_unit: Literal["row", "set"] = "set"
     trivial_name: ClassVar[str] = "kaplan_meier"
     trivial_summary: ClassVar[str] = "predicts the training rows' Kaplan-Meier curve for every row"
-    decision_words: ClassVar[str] = "the risk (higher is earlier)"
+    decision_words: str = "the risk (higher is earlier)"
 
     def __init__(
         self,

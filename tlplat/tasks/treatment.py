@@ -53,7 +53,7 @@ class Treatment(Task):
     summary: ClassVar[str] = "outcome under each arm, T- or DR-learner: policy value, effect error, overlap check"
     trivial_name: ClassVar[str] = "one_for_all"
     trivial_summary: ClassVar[str] = "recommends the arm of the best mean outcome for every row"
-    decision_words: ClassVar[str] = "the last arm's outcome less the first's, in standard deviations"
+    decision_words: str = "the last arm's outcome less the first's, in standard deviations"
 
     def __init__(
         self,
