@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -319,48 +317,3 @@ def test_a_row_costs_its_label_and_its_place_in_the_order() -> None:
     assert bytes_a_row["loss"] < 5  # an int32 label
     assert bytes_a_row["lbfgs"] < 7  # and which rows are ignored, for a moment
     assert bytes_a_row["sgd"] < 10  # and an int32 place in the order
-
-
-def _child(code: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | env, capture_output=True, text=True, check=False, timeout=300
-    )
-
-
-FIT = (
-    "import torch, json\nfrom tlplat.ops import fit_softmax_heads, build_info\n"
-    "fit_softmax_heads(torch.eye(4), torch.tensor([0, 1, 0, 1]), 2, weight_decay=1)\n"
-    "fit_softmax_heads(torch.eye(4), torch.tensor([0, 1, 0, 1]), 2, weight_decay=1)\n"
-    "print(build_info()['implementation'], build_info()['reason'])\n"
-)
-
-
-def test_no_ext_is_silent_plain_torch() -> None:
-    found = _child(FIT, TLPLAT_NO_EXT="1")
-    assert found.stdout == "reference TLPLAT_NO_EXT=1\n"
-    assert "RuntimeWarning" not in found.stderr
-
-
-def test_without_a_compiler_it_says_so_once(tmp_path: Path) -> None:
-    code = "from tlplat.ops import extension\nextension._PACKAGE = extension.Path('/nowhere')\n" + FIT
-    found = _child(code, CXX="no-such-compiler", TLPLAT_CACHE_DIR=str(tmp_path))
-    assert found.stdout.startswith("reference no C++ compiler: no-such-compiler")
-    assert found.stderr.count("RuntimeWarning") == 1
-
-
-def test_forced_and_missing_is_an_error_with_exit_code_5(tmp_path: Path) -> None:
-    code = "from tlplat.ops import extension\nextension._PACKAGE = extension.Path('/nowhere')\n" + FIT
-    found = _child(code, CXX="no-such-compiler", TLPLAT_FORCE_EXT="1", TLPLAT_CACHE_DIR=str(tmp_path))
-    assert found.returncode
-    assert "TL-EXT-BUILD" in found.stderr
-
-
-def test_a_library_for_another_torch_is_refused_with_both_versions(tmp_path: Path) -> None:
-    (tmp_path / "_C.abi3.so").write_bytes(b"")
-    (tmp_path / "_C.json").write_text('{"torch": "9.9.0", "target": "9.9"}', encoding="utf-8")
-    code = f"from tlplat.ops import extension\nextension._PACKAGE = extension.Path({str(tmp_path)!r})\n" + FIT
-    found = _child(code)
-    assert "built for torch 9.9" in found.stderr
-    assert f"found torch {torch.__version__}" in found.stderr
-    assert found.stdout.startswith("reference")
-    assert "TL-EXT-ABI" in _child(code, TLPLAT_FORCE_EXT="1").stderr

@@ -70,16 +70,33 @@ def cuda_sources(csrc: Path) -> list[Path]:
 
 def digest(csrc: Path, torch_version: str) -> str:
     """Changes with every source, flag, compiler and torch that a build depends on."""
-    files = (p for p in csrc.rglob("*") if p.suffix in {".cpp", ".h", ".inc"})
-    files = (p for p in files if not {"simt", "cuda"} & set(p.relative_to(csrc).parts))
-    return _digest(csrc, files, [_FLAGS, _KERNEL_FLAGS, extra_flags(), compiler(), torch_version])
+    return _digest(csrc, _read_by_cpu(csrc), [_FLAGS, _KERNEL_FLAGS, extra_flags(), compiler(), torch_version])
 
 
 def cuda_digest(csrc: Path, torch_version: str) -> str:
     """The same for the CUDA library."""
-    files = (p for p in csrc.rglob("*") if p.suffix in {".cu", ".cuh", ".h"} and "cpu" not in p.relative_to(csrc).parts)
     nvcc = nvcc_path()
-    return _digest(csrc, files, [_CUDA_FLAGS, cuda_flags(), compiler(), nvcc and os.path.realpath(nvcc), torch_version])
+    facts = [_CUDA_FLAGS, cuda_flags(), compiler(), nvcc and os.path.realpath(nvcc), torch_version]
+    return _digest(csrc, _read_by_cuda(csrc), facts)
+
+
+def source_digest(csrc: Path) -> str:
+    """Changes with the sources of the CPU library alone; its record keeps it."""
+    return _digest(csrc, _read_by_cpu(csrc), [])
+
+
+def cuda_source_digest(csrc: Path) -> str:
+    """The same for the CUDA library."""
+    return _digest(csrc, _read_by_cuda(csrc), [])
+
+
+def _read_by_cpu(csrc: Path) -> Iterable[Path]:
+    files = (p for p in csrc.rglob("*") if p.suffix in {".cpp", ".h", ".inc"})
+    return (p for p in files if not {"simt", "cuda"} & set(p.relative_to(csrc).parts))
+
+
+def _read_by_cuda(csrc: Path) -> Iterable[Path]:
+    return (p for p in csrc.rglob("*") if p.suffix in {".cu", ".cuh", ".h"} and "cpu" not in p.relative_to(csrc).parts)
 
 
 def _digest(csrc: Path, files: Iterable[Path], facts: list[Any]) -> str:
@@ -131,7 +148,8 @@ def build(csrc: Path, output: Path, torch_dir: Path, torch_version: str) -> None
         kernels = [_KERNEL_FLAGS if file.parent.name == "isa" else () for file in files]
         objects = _compile([[*command, *_FLAGS, *more, *rest] for more in kernels], files, Path(scratch))
         libraries = [f"-L{lib}", "-ltorch_cpu", f"-Wl,-rpath,{lib}"]
-        _publish([*command, "-shared", "-pthread", *extra_flags(), *objects, *libraries], output, INFO, torch_version)
+        link = [*command, "-shared", "-pthread", *extra_flags(), *objects, *libraries]
+        _publish(link, output, INFO, torch_version, {"sources": source_digest(csrc)})
 
 
 def build_cuda(csrc: Path, output: Path, torch_dir: Path, torch_version: str, torch_cuda: str | None) -> None:
@@ -162,7 +180,7 @@ def build_cuda(csrc: Path, output: Path, torch_dir: Path, torch_version: str, to
             named = ["-shared", "-Wl,-soname,libtorch_cuda.so", "-o", f"{scratch}/libtorch_cuda.so"]
             run([*command, "-x", "c++", "/dev/null", *named])
         link = [*base, "-shared", "-Xlinker=--no-as-needed,--exclude-libs=ALL", *objects, *libraries]
-        facts = {"cuda": ".".join(release.groups()) if release else "unknown"}
+        facts = {"cuda": ".".join(release.groups()) if release else "unknown", "sources": cuda_source_digest(csrc)}
         _publish(link, output, CUDA_INFO, torch_version, facts)
 
 
@@ -188,9 +206,7 @@ def _compile(commands: Sequence[Sequence[str]], files: Sequence[Path], folder: P
     return objects
 
 
-def _publish(
-    link: Sequence[str], output: Path, record: str, torch_version: str, facts: Mapping[str, str] | None = None
-) -> None:
+def _publish(link: Sequence[str], output: Path, record: str, torch_version: str, facts: Mapping[str, str]) -> None:
     """Link, and put the library and its record in place."""
     output.parent.mkdir(parents=True, exist_ok=True)
     linked = output.with_name(f".{output.name}.{os.getpid()}")
@@ -201,7 +217,7 @@ def _publish(
         "compiler": _version(compiler()),
         "python": sysconfig.get_python_version(),
         "machine": os.uname().machine,
-        **(facts or {}),
+        **facts,
     }
     written = output.with_name(f".{record}.{os.getpid()}")
     written.write_text(json.dumps(info, indent=1), encoding="utf-8")

@@ -1,8 +1,9 @@
 """Finds, builds and loads the native libraries; says why where there is none.
 
-A library beside the package (built by setup.py), else one in the cache, else a build of ``csrc/`` on the spot, else the
-reference. ``TLPLAT_NO_EXT=1`` wants the reference; ``TLPLAT_FORCE_EXT=1`` makes a missing library an error (exit 5),
-``TLPLAT_FORCE_CUDA=1`` a missing CUDA library. That one is looked for when the first tensor on a GPU arrives.
+A library beside the package, where setup.py built it from the ``csrc/`` of now, else one in the cache, else a
+build of ``csrc/`` on the spot, else the reference. ``TLPLAT_NO_EXT=1`` wants the reference; ``TLPLAT_FORCE_EXT=1``
+makes a missing library an error (exit 5), ``TLPLAT_FORCE_CUDA=1`` a missing CUDA library. That one is looked for when
+the first tensor on a GPU arrives.
 """
 
 from __future__ import annotations
@@ -123,29 +124,62 @@ def _attempt(find: Callable[[], Extension], forced: bool, missing: str, said: st
 
 
 def _find() -> Extension:
-    prebuilt = _PACKAGE / compiling.LIBRARY
-    if prebuilt.exists():
-        return _open(prebuilt, "prebuilt")
-    csrc, version = _sources(), str(torch.__version__)
-    path = _builds() / compiling.digest(csrc, version)[:16] / compiling.LIBRARY
-    if path.exists():
-        return _open(path, "cached")
-    compiling.build(csrc, path, Path(torch.__file__).parent, version)
-    return _open(path, "built")
+    version, torch_dir = str(torch.__version__), Path(torch.__file__).parent
+    return _first_that_fits(
+        compiling.LIBRARY,
+        compiling.INFO,
+        compiling.source_digest,
+        lambda csrc: compiling.digest(csrc, version),
+        lambda csrc, path: compiling.build(csrc, path, torch_dir, version),
+    )
 
 
 def _find_cuda() -> Extension:
     if load().library is None:
         raise compiling.BuildError(f"the CPU library, which it needs, is not there: {load().reason}")
-    prebuilt = _PACKAGE / compiling.CUDA_LIBRARY
-    if prebuilt.exists():
-        return _open(prebuilt, "prebuilt", compiling.CUDA_INFO)
-    csrc, version = _sources(), str(torch.__version__)
-    path = _builds() / compiling.cuda_digest(csrc, version)[:16] / compiling.CUDA_LIBRARY
+    version, torch_dir = str(torch.__version__), Path(torch.__file__).parent
+    return _first_that_fits(
+        compiling.CUDA_LIBRARY,
+        compiling.CUDA_INFO,
+        compiling.cuda_source_digest,
+        lambda csrc: compiling.cuda_digest(csrc, version),
+        lambda csrc, path: compiling.build_cuda(csrc, path, torch_dir, version, torch.version.cuda),
+    )
+
+
+def _first_that_fits(
+    library: str,
+    record: str,
+    sources: Callable[[Path], str],
+    digest: Callable[[Path], str],
+    build: Callable[[Path, Path], None],
+) -> Extension:
+    """The library beside the package, unless ``csrc/`` has changed since; else that of the cache, else a new build."""
+    prebuilt = _PACKAGE / library
+    stale = prebuilt.exists() and _is_stale(prebuilt.with_name(record), sources)
+    if prebuilt.exists() and not stale:
+        return _open(prebuilt, "prebuilt", record)
+    csrc = _sources()
+    path = _builds() / digest(csrc)[:16] / library
     if path.exists():
-        return _open(path, "cached", compiling.CUDA_INFO)
-    compiling.build_cuda(csrc, path, Path(torch.__file__).parent, version, torch.version.cuda)
-    return _open(path, "built", compiling.CUDA_INFO)
+        return _open(path, "cached", record)
+    try:
+        build(csrc, path)
+    except compiling.BuildError as error:
+        if stale:
+            raise compiling.BuildError(f"csrc/ has changed since {prebuilt} was built, and {error}") from error
+        raise
+    return _open(path, "built", record)
+
+
+def _is_stale(record: Path, sources: Callable[[Path], str]) -> bool:
+    """Whether a library is of other sources than those at hand, as in an editable install whose csrc/ was changed."""
+    csrc = next((c for c in _CSRC if c.is_dir()), None)
+    return csrc is not None and _recorded(record).get("sources") != sources(csrc)
+
+
+def _recorded(record: Path) -> dict[str, str]:
+    return dict(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else {}
 
 
 def _sources() -> Path:
@@ -163,8 +197,7 @@ def _builds() -> Path:
 
 def _open(path: Path, how: str, record: str = compiling.INFO) -> Extension:
     """Load a library after checking what it was built for."""
-    written = path.with_name(record)
-    info = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
+    info = _recorded(path.with_name(record))
     here = str(torch.__version__)
     target = info.get("target", "2.11")
     if _minor(here) < _minor(target):
