@@ -36,7 +36,7 @@ def test_header_key():
     [("id,label\na,x\nb,y\n", None), ("name,kind\na,x\nb,y\n", None), ("k,id,j\n0,a,x\n0,b,y\n", "j")],
 )
 def test_table(write, text, target):
-    assert table_labels(write("l.csv", text), target, Limits()) == {"a": "x", "b": "y"}
+    assert table_labels(write("l.csv", text), target, Limits())[0] == {"a": "x", "b": "y"}
 
 
 def test_table_clash_and_column(write):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from tlplat.assets import Asset
 from tlplat.data.examples import Examples, Inputs
@@ -36,7 +37,7 @@ from tlplat_genomics.assets import ALL, ORGANISMS, TIARA_CITATION
 from tlplat_genomics.baselines import KmerLogistic, OneHotLogistic, OpenFrameLogistic
 from tlplat_genomics.checkpoint import load_checkpoint
 from tlplat_genomics.demo import data_card, demo_genome, examples
-from tlplat_genomics.labels import encode_labels
+from tlplat_genomics.labels import encode_rows
 from tlplat_genomics.pieces import LONGEST, Bases, Stretches
 from tlplat_genomics.preprocess import Preprocess
 from tlplat_genomics.sources import e_coli_windows, pretrained_on_e_coli, pretrained_on_rows, source_name
@@ -77,6 +78,7 @@ class GenomicsDomain(Domain):
     default_labels: ClassVar[int | None] = 64
     pretrains: ClassVar[bool] = True
     takes_split: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
     tasks: ClassVar[Mapping[str, str]] = {
         "start-site": "annotated ATG start codons against other ATGs, windows of 100 bases (default)",
         "coding": "coding against intergenic, windows of 200 bases of unknown frame and strand",
@@ -132,12 +134,11 @@ class GenomicsDomain(Domain):
         if data.path is None:
             return self._demo(options, preprocess, source, context)
         rows, sides = _user_rows(options, data)
-        known = source.task.labels if source.task else ()
-        task, targets = encode_labels([str(label) for label in rows.labels], rows.ids, known, options.classes)
+        task, targets = _labelled(rows, options, context, source.task.labels if source.task else ())
         settled = _settled(preprocess, max(map(len, rows.tokens)))
-        split = userdata.split_rows(rows, sides, targets, settled, context.data_seed)
+        split = userdata.split_rows(rows, sides, targets, settled, context.data_seed, names=task.labels)
         pool, test = userdata.as_examples(rows, targets, split, settled, sides)
-        card = userdata.data_card(data.path, rows, split, settled)
+        card = userdata.data_card(data.path, rows, split, settled, task, targets)
         if card["lengths"]["cropped_rows"]:
             context.warn(
                 f"{card['lengths']['cropped_rows']} of {len(rows.ids)} sequences are longer than the source's window "
@@ -152,9 +153,9 @@ class GenomicsDomain(Domain):
         if data.path is None:
             return
         rows, sides = _user_rows(options, data)
-        _, targets = encode_labels([str(label) for label in rows.labels], rows.ids, (), options.classes)
+        task, targets = _labelled(rows, options, context)
         whole = Preprocess(max(map(len, rows.tokens)))
-        userdata.split_rows(rows, sides, targets, whole, context.data_seed)
+        userdata.split_rows(rows, sides, targets, whole, context.data_seed, names=task.labels)
 
     def _demo(self, options: Any, preprocess: Preprocess, source: SourceModel, context: DomainContext) -> TargetTask:
         make, labels, length = WINDOWS[options.task]
@@ -185,7 +186,7 @@ class GenomicsDomain(Domain):
         if data.path is None:
             return pretrained_on_e_coli(options.task, options.backbone, context)
         rows, sides = _user_rows(options, data)
-        task, targets = encode_labels([str(label) for label in rows.labels], rows.ids, (), options.classes)
+        task, targets = _labelled(rows, options, context)
         return pretrained_on_rows(data.path, rows, sides, targets, task, options.backbone, context)
 
     def source_rows(
@@ -238,6 +239,13 @@ def _user_rows(options: GenomicsOptions, data: DataOptions) -> tuple[userdata.Ro
     titles = data.split is not None and any(userdata.has_titles(path, limits) for path in files)
     sizes, kind = [len(part.ids) for part in parts], "field" if titles else "column"
     return rows, given_sides(data, sizes, rows.splits, rows.ids.__getitem__, kind)
+
+
+def _labelled(
+    rows: userdata.Rows, options: GenomicsOptions, context: DomainContext, known: Sequence[str] = ()
+) -> tuple[Classification, Tensor]:
+    """What the rows' labels ask, and the targets."""
+    return encode_rows(rows.labels, rows.ids, rows.reader, context.warn, known, options.classes)
 
 
 def _settled(preprocess: Preprocess, longest: int) -> Preprocess:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tlplat.errors import DataError, Finding
+from tlplat.data.labelsets import Label, LabelReader, label_sets
+from tlplat.errors import DataError, Finding, UsageError
 from tlplat.tasks.classification import Classification
 from tlplat_genomics.sequence import Record
 from tlplat_genomics.strict import Limits
@@ -30,35 +31,68 @@ def header_value(record: Record, key: str = "label") -> str | None:
     return words[0] if len(words) == 1 and "=" not in words[0] else None
 
 
-def table_labels(path: Path, target: str | None, limits: Limits) -> dict[str, str]:
-    """Label by id of a CSV: ids in column ``id`` (or the first), labels in ``target`` (or ``label``, or the second).
+def title_label(record: Record, reader: LabelReader) -> Label:
+    """The label in a title, read as a row of which each of the reader's columns is a key; () where ``key=`` says none.
 
     Raises:
-        DataError TL-DATA-COLUMN, TL-DATA-LABEL-TYPE (one id with two labels), and what :func:`read_table` raises.
+        DataError: what :meth:`LabelReader.read` raises.
     """
-    found: dict[str, str] = {}
+    said = {key: header_value(record, key) for key in reader.columns}
+    if reader.separator is not None and None in said.values():
+        (key,) = reader.columns
+        return () if f"{key}=" in record.description.split() else None
+    return reader.read(said, f"record {record.id}")
+
+
+def table_labels(
+    path: Path, target: str | None, limits: Limits, separator: str | None = None
+) -> tuple[dict[str, Label], LabelReader | None]:
+    """Label by id of a CSV, and how it was read: ids in column ``id`` (or the first), labels in ``target`` (or
+    ``label``, or the second).
+
+    Raises:
+        DataError TL-DATA-COLUMN, TL-DATA-LABEL-TYPE (one id twice, with other labels), and what :func:`read_table` and
+        :meth:`LabelReader.read` raise.
+    """
+    found: dict[str, Label] = {}
     clashes: list[Finding] = []
+    reader: LabelReader | None = None
     for line, row in read_table(path, limits):
         columns = list(row)
         name = "id" if "id" in row else columns[0]
-        rest = [c for c in columns if c != name]
-        value = target or ("label" if "label" in row or not rest else rest[0])
-        need_column(row, value, path)
-        if found.setdefault(row[name], row[value]) != row[value]:
-            clashes.append(Finding(f"id {row[name]!r} has two labels", f"{path}, line {line}", row[value]))
+        if reader is None:
+            rest = [c for c in columns if c != name]
+            value = target or ("label" if "label" in row or not rest else rest[0])
+            reader = reader_of(value, row, path, separator)
+        where = f"{path}, line {line}"
+        label = reader.read(row, where)
+        if found.setdefault(row[name], label) != label:
+            clashes.append(Finding(f"id {row[name]!r} has other labels before", where, _said(label)))
     if clashes:
         raise DataError(
             "TL-DATA-LABEL-TYPE",
-            f"{len(clashes)} ids have two labels",
+            f"{len(clashes)} ids stand twice, with two labels",
             findings=clashes,
-            fix="give each id one label",
+            fix="give each id one row",
         )
-    return found
+    return found, reader
 
 
-def need_labels(labels: Sequence[str | None], ids: Sequence[str], where: str) -> list[str]:
-    """The labels, none missing; raises DataError TL-DATA-LABEL-MISSING with the ids that lack one."""
-    missing = [i for i, label in enumerate(labels) if not label]
+def reader_of(target: str, row: Mapping[str, str], path: Path, separator: str | None) -> LabelReader:
+    """How labels of a table are read; DataError TL-DATA-COLUMN where one of the columns is not there."""
+    reader = LabelReader.of(target, row.keys(), separator)
+    for column in reader.columns:
+        need_column(row, column, path)
+    return reader
+
+
+def _said(label: Label) -> str:
+    return ", ".join(label) if isinstance(label, tuple) else str(label)
+
+
+def need_labels(labels: Sequence[Label], ids: Sequence[str], where: str) -> None:
+    """Raise DataError TL-DATA-LABEL-MISSING with the ids that lack a label."""
+    missing = [i for i, label in enumerate(labels) if label is None]
     if missing:
         raise DataError(
             "TL-DATA-LABEL-MISSING",
@@ -67,7 +101,34 @@ def need_labels(labels: Sequence[str | None], ids: Sequence[str], where: str) ->
             findings=[Finding("no label", ids[i]) for i in missing],
             fix="complete the labels: --labels-from header (titles such as '>id label=x'), or a CSV of id,label",
         )
-    return [label for label in labels if label]
+
+
+def encode_rows(
+    labels: Sequence[Label],
+    ids: Sequence[str],
+    reader: LabelReader | None,
+    warn: Callable[[str], None],
+    known: Sequence[str] = (),
+    classes: int | None = None,
+) -> tuple[Classification, Tensor]:
+    """The task, and targets (n,), or (n, c) where rows have any number of labels; see :func:`encode_labels`.
+
+    Raises:
+        DataError: what that and :func:`tlplat.data.labelsets.label_sets` raise; TL-DATA-CLASS-SMALL: labels of fewer
+        than two rows. UsageError TL-USAGE: ``classes`` with several labels a row.
+    """
+    sets = None if reader is None else label_sets(labels, ids, reader, warn, known)
+    if sets is None:
+        return encode_labels([str(label) for label in labels], ids, known, classes)
+    if classes is not None:
+        raise UsageError(
+            "TL-USAGE",
+            "--classes counts classes of which a row has one, and rows have any number of labels",
+            fix="leave out --classes",
+        )
+    task = Classification(sets.names, multi_label=True)
+    task.check_labelled(sets.targets)
+    return task, sets.targets
 
 
 def encode_labels(
@@ -115,5 +176,5 @@ def _numbers(labels: Sequence[str], ids: Sequence[str]) -> list[int] | None:
     return [int(v) for v in values]
 
 
-def lookup(labels: Mapping[str, str], ids: Sequence[str]) -> list[str | None]:
+def lookup(labels: Mapping[str, Label], ids: Sequence[str]) -> list[Label]:
     return [labels.get(name) for name in ids]

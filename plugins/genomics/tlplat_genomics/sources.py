@@ -118,7 +118,7 @@ def pretrained_on_rows(
 ) -> SourceModel:
     """Train a backbone on the user's sequences; a tenth of them, by clusters of near-copies, validates."""
     preprocess = Preprocess(max(map(len, rows.tokens)))
-    split = userdata.split_rows(rows, sides, targets, preprocess, WINDOW_SEED, VALIDATION_SHARE)
+    split = userdata.split_rows(rows, sides, targets, preprocess, WINDOW_SEED, VALIDATION_SHARE, task.labels)
     train, validation = userdata.as_examples(rows, targets, split, preprocess)
     recipe = RECIPES["coding" if backbone == "codon" else "start-site", "cnn" if backbone == "auto" else backbone]
     batch = min(recipe.batch_size, len(train))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlplat.data.setsplits import held_out_sets
 from tlplat.errors import DataError, Finding
 from tlplat_genomics.sequence import Tokens
 from tlplat_genomics.similarity import NEAR_COPY, Ints, Pairs, connected, equal_links, similar_pairs
@@ -57,21 +58,31 @@ def split_windows(windows: Windows, share: float, seed: int) -> Split:
     return Split(test, groups, report)
 
 
-def split_sequences(sequences: Sequence[Tokens], given: Ints, strata: Ints, share: float, seed: int) -> Split:
-    """About ``share`` of loose sequences as test rows, of each stratum alike.
+def split_sequences(
+    sequences: Sequence[Tokens], given: Ints, strata: Ints, share: float, seed: int, names: Sequence[str] = ()
+) -> Split:
+    """About ``share`` of loose sequences as test rows, of each stratum (n,) or label (n, c) alike.
 
     Near-copies and rows of one ``given`` (n,) number stay together; a group counts to its first row's stratum.
+    ``names``: of the labels (n, c).
+
+    Raises:
+        DataError TL-DATA-CLASS-SMALL: one of the labels (n, c) has all its rows in one group.
     """
     pairs = similar_pairs(sequences)
     copies = pairs.near_copies()
     groups = connected(len(sequences), (copies.first, copies.second), equal_links(given))
-    first = np.unique(groups, return_index=True)[1]
-    stratum = strata[first][groups]
-    test = np.zeros(len(sequences), dtype=bool)
-    for value in np.unique(stratum):
-        inside = np.flatnonzero(stratum == value)
-        test[inside] = _drawn(np.unique(groups[inside], return_inverse=True)[1], share, seed)
-    report = {"by": "clusters of near-copies and of given groups, for each class alike", **leak_report(pairs, test)}
+    if strata.ndim == 2:
+        test = held_out_sets(strata, groups, share, seed, names)
+    else:
+        first = np.unique(groups, return_index=True)[1]
+        stratum = strata[first][groups]
+        test = np.zeros(len(sequences), dtype=bool)
+        for value in np.unique(stratum):
+            inside = np.flatnonzero(stratum == value)
+            test[inside] = _drawn(np.unique(groups[inside], return_inverse=True)[1], share, seed)
+    each = "label" if strata.ndim == 2 else "class"
+    report = {"by": f"clusters of near-copies and of given groups, for each {each} alike", **leak_report(pairs, test)}
     return Split(test, groups, {**report, "groups": int(groups.max(initial=-1) + 1)})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ import torch
 
 from tlplat.data.examples import Examples
 from tlplat.data.files import files_of
+from tlplat.data.labelsets import Label, LabelReader, read_apart
 from tlplat.data.sides import Sides
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
+from tlplat.tasks.base import Task
+from tlplat.tasks.sets import labels_card
 from tlplat_genomics.alphabet import check_dna
-from tlplat_genomics.labels import header_value, lookup, need_labels, table_labels
+from tlplat_genomics.labels import header_value, lookup, need_labels, reader_of, table_labels, title_label
 from tlplat_genomics.preprocess import Preprocess
 from tlplat_genomics.readers import SUFFIXES, format_of, read_records
 from tlplat_genomics.sequence import Tokens, tokenize
@@ -31,13 +34,17 @@ TEST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Rows:
-    """Sequences of a file in its order; ``labels`` and ``groups`` hold None where a row has none."""
+    """Sequences of a file in its order; ``labels`` and ``groups`` hold None where a row has none.
+
+    ``reader``: how labels were read; None where nothing says them.
+    """
 
     ids: list[str]
     tokens: list[Tokens]
-    labels: list[str | None]
+    labels: list[Label]
     groups: list[str | None]
     splits: list[str | None] = field(default_factory=list)
+    reader: LabelReader | None = None
 
 
 def read_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
@@ -47,8 +54,8 @@ def read_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> R
     separate = _labels_file(data)
     if separate is None:
         return rows
-    found = lookup(table_labels(separate, data.target, limits), rows.ids)
-    return Rows(rows.ids, rows.tokens, found, rows.groups, rows.splits)
+    found, reader = table_labels(separate, data.target, limits, data.label_separator)
+    return replace(rows, labels=lookup(found, rows.ids), reader=reader)
 
 
 def _file_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
@@ -56,12 +63,14 @@ def _file_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> 
         return _table_rows(path, data, sequence, limits)
     records = list(read_records(path, limits))
     key = "label" if data.labels_from == "header" else data.labels_from or data.target
+    reader = LabelReader.of(key, (), data.label_separator) if key and _labels_file(data) is None else None
     return Rows(
         ids=[r.id for r in records],
         tokens=[r.tokens() for r in records],
-        labels=[header_value(r, key) if key else None for r in records],
+        labels=[title_label(r, reader) if reader else None for r in records],
         groups=[header_value(r, data.group) if data.group else None for r in records],
         splits=[header_value(r, data.split) if data.split else None for r in records],
+        reader=reader,
     )
 
 
@@ -95,6 +104,7 @@ def joined(first: Rows, second: Rows) -> Rows:
         first.labels + second.labels,
         first.groups + second.groups,
         first.splits + second.splits,
+        first.reader or second.reader,
     )
 
 
@@ -105,18 +115,21 @@ def split_rows(
     preprocess: Preprocess,
     data_seed: int,
     share: float = TEST_SHARE,
+    names: Sequence[str] = (),
 ) -> Split:
     """The user's split where there is one (``sides``), else one made here by clusters.
 
-    ``share``: of the rows that are held out.
+    Args:
+        targets: (n,) classes, or (n, c) any number of labels, which ``names`` are of.
+        share: of the rows that are held out.
 
     Raises:
         DataError TL-LEAK-DUP, TL-LEAK-HOMOLOG: the given split leaks. TL-DATA-CLASS-SMALL: too few clusters.
     """
     if sides is not None:
         return check_split(rows.tokens, sides.test, rows.ids, sides.by)
-    split = split_sequences(rows.tokens, _groups(rows, preprocess), targets.numpy(), share, data_seed)
-    for label in np.unique(targets.numpy()).tolist():
+    split = split_sequences(rows.tokens, _groups(rows, preprocess), targets.numpy(), share, data_seed, names)
+    for label in np.unique(targets.numpy()).tolist() if targets.ndim == 1 else ():
         inside = split.test[targets.numpy() == label]
         if inside.all() or not inside.any():
             name = rows.labels[int((targets == label).nonzero()[0])]
@@ -125,7 +138,8 @@ def split_rows(
                 f"class {name!r} has {len(inside)} sample{'' if len(inside) == 1 else 's'} in one cluster of "
                 "near-copies; a split into training and test needs at least 2 clusters of each class",
                 found=f"{split.report['groups']} clusters among {len(rows.ids)} sequences",
-                fix="add sequences of that class that are not near-copies of each other",
+                fix=read_apart([str(label) for label in rows.labels])
+                or "add sequences of that class that are not near-copies of each other",
             )
     return split
 
@@ -141,10 +155,13 @@ def as_examples(
     return everything.select(pool), everything.select(test)
 
 
-def data_card(path: Path, rows: Rows, split: Split, preprocess: Preprocess) -> dict[str, Any]:
+def data_card(
+    path: Path, rows: Rows, split: Split, preprocess: Preprocess, task: Task, targets: torch.Tensor
+) -> dict[str, Any]:
     return {
         "file": path.name,
         "rows": len(rows.ids),
+        **labels_card(task, targets),
         "pool_rows": int((~split.test).sum()),
         "test_rows": int(split.test.sum()),
         "lengths": preprocess.fitted(rows.tokens),
@@ -154,13 +171,15 @@ def data_card(path: Path, rows: Rows, split: Split, preprocess: Preprocess) -> d
 
 def _table_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) -> Rows:
     rows = Rows([], [], [], [])
-    column = data.target or (data.labels_from if _labels_file(data) is None else None)
+    reader: LabelReader | None = None
     seen: set[str] = set()
     for line, row in read_table(path, limits):
-        need_column(row, sequence, path)
-        for wanted in (column if _labels_file(data) is None else None, data.group, data.split):
+        for wanted in (sequence, data.group, data.split):
             if wanted is not None:
                 need_column(row, wanted, path)
+        column = data.target or data.labels_from or ("label" if "label" in row or data.label_separator else None)
+        if column is not None and reader is None and _labels_file(data) is None:
+            reader = reader_of(column, row, path, data.label_separator)
         name = row.get("id") or f"line {line}"
         where = f"{path}, line {line} ({name})"
         if name in seen:
@@ -170,10 +189,10 @@ def _table_rows(path: Path, data: DataOptions, sequence: str, limits: Limits) ->
         check_dna(letters, where)
         rows.ids.append(name)
         rows.tokens.append(tokenize(letters))
-        rows.labels.append(row.get(column or "label") or None)
+        rows.labels.append(None if reader is None else reader.read(row, where))
         rows.groups.append(row[data.group] if data.group else None)
         rows.splits.append(row[data.split] if data.split else None)
-    return rows
+    return replace(rows, reader=reader)
 
 
 def _labels_file(data: DataOptions) -> Path | None:

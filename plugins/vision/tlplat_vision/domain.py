@@ -39,12 +39,10 @@ from tlplat_vision.checkpoint import load_checkpoint
 from tlplat_vision.folder import WEIGHTS, load_folder
 from tlplat_vision.images import Limits
 from tlplat_vision.inputs import ImageInputs
-from tlplat_vision.labels import encode_labels
 from tlplat_vision.pieces import Patches
 from tlplat_vision.pixelspace import PixelCosine, PixelWhitening
 from tlplat_vision.preprocess import Preprocess
-from tlplat_vision.records import Columns
-from tlplat_vision.table import column_of_images
+from tlplat_vision.table import Columns, column_of_images
 from tlplat_vision.timmsource import PREFIX, load_timm
 
 MNIST, IMAGENET = "mnist", "imagenet"
@@ -87,6 +85,7 @@ class VisionDomain(Domain):
     summary: ClassVar[str] = "images: from MNIST and ImageNet to other digits, or to your own folder of images"
     Options: ClassVar[type[DomainOptions]] = VisionOptions
     takes_split: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
     default_labels: ClassVar[int | None] = 50
     tasks: ClassVar[Mapping[str, str]] = {
         "classification": "which digit: UCI's handwritten digits of 8 x 8 pixels (default)",
@@ -143,13 +142,13 @@ class VisionDomain(Domain):
             return self._demo(options, preprocess, source, context)
         limits = _limits(options)
         rows = _user_rows(options, data, context)
-        known = source.task.labels if source.task else ()
-        classes, targets = encode_labels([str(r.label) for r in rows.records], known)
+        classes, targets = _labelled(rows, options, context, source.task.labels if source.task else ())
         task = RETRIEVAL if options.task == "retrieval" else classes
         plain = userdata.inputs_of(rows, preprocess, limits, context)
         pictures = userdata.thumbnails_of(rows, limits, context)
         equal = userdata.equal_rows(plain)
-        split = userdata.split_rows(rows, pictures, equal, targets, context.data_seed, every=task is classes)
+        every, names = task is classes, classes.labels
+        split = userdata.split_rows(rows, pictures, equal, targets, context.data_seed, every=every, names=names)
         inputs = ImageInputs(plain.tensor, options.augment)
         pool, test = userdata.as_examples(inputs, targets, rows.ids, split, rows.sides)
         if task is RETRIEVAL:
@@ -161,7 +160,7 @@ class VisionDomain(Domain):
             "max_megapixels": options.max_megapixels,
         }
         title = title_of(data.path, classes)
-        card = userdata.data_card(data.path, rows, split)
+        card = userdata.data_card(data.path, rows, split, classes, targets)
         return TargetTask(title, task, pool, test, saved, card, "image cluster", unlabeled=pool.inputs)
 
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
@@ -169,10 +168,10 @@ class VisionDomain(Domain):
         if data.path is None:
             return
         rows = _user_rows(options, data, context)
-        _, targets = encode_labels([str(r.label) for r in rows.records])
+        classes, targets = _labelled(rows, options, context)
         pictures = userdata.thumbnails_of(rows, _limits(options), context)
-        every = options.task == "classification"
-        userdata.split_rows(rows, pictures, np.arange(len(targets)), targets, context.data_seed, every=every)
+        every, alone = options.task == "classification", np.arange(len(targets))
+        userdata.split_rows(rows, pictures, alone, targets, context.data_seed, every=every, names=classes.labels)
 
     def _demo(self, options: Any, preprocess: Preprocess, source: SourceModel, context: DomainContext) -> TargetTask:
         images, labels = digits.uci_digits()
@@ -211,7 +210,7 @@ class VisionDomain(Domain):
         return [PixelSvm(), NearestNeighbour()]
 
     def encode(self, path: Path, preprocess: Mapping[str, Any], context: DomainContext) -> tuple[Sequence[str], Inputs]:
-        columns = Columns(image=preprocess.get("image_column", "image"))
+        columns = Columns(image=preprocess.get("image_column", "image"), labelled=False)
         limits = Limits(preprocess.get("max_megapixels", 80), preprocess.get("min_size", 1))
         rows = userdata.read_rows([path], columns, context, labelled=False)
         return rows.ids, userdata.inputs_of(rows, Preprocess.from_json(preprocess), limits, context)
@@ -237,14 +236,29 @@ def _limits(options: VisionOptions) -> Limits:
     return Limits(options.max_megapixels, options.min_size)
 
 
+def _labelled(
+    rows: userdata.Rows, options: VisionOptions, context: DomainContext, known: Sequence[str] = ()
+) -> tuple[Classification, torch.Tensor]:
+    """What the rows' labels ask, and the targets; images of a retrieval have one kind each."""
+    task, targets = rows.targets(context.warn, known)
+    if options.task == "retrieval" and targets.ndim == 2:
+        raise UsageError(
+            "TL-USAGE",
+            "retrieval finds images of one kind, and these have any number of labels",
+            fix="leave out --task retrieval, or name one column of kinds with --target",
+        )
+    return task, targets
+
+
 def _user_rows(options: VisionOptions, data: DataOptions, context: DomainContext) -> userdata.Rows:
     assert data.path is not None
     columns = Columns.of(data, options.image, options.image_root)
-    if data.path.is_dir() and (columns.label or columns.group or columns.split):
+    if data.path.is_dir() and (columns.label or columns.group or columns.split or columns.separator is not None):
         raise UsageError(
             "TL-USAGE",
             "a folder of images takes labels from its sub-folders, and has no columns",
             where=str(data.path),
-            fix="leave out --target, --labels-from, --group and --split, or give a CSV of paths, labels and groups",
+            fix="leave out --target, --labels-from, --label-separator, --group and --split, or give a CSV of paths, "
+            "labels and groups",
         )
     return userdata.given_rows(data, columns, context)

@@ -1,12 +1,13 @@
-"""Class names of images as numbers."""
+"""Labels of images, one a row or any number, as targets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from tlplat.data.labelsets import Label, LabelReader, label_sets
 from tlplat.errors import DataError, Finding
 from tlplat.tasks.classification import Classification
 
@@ -29,13 +30,33 @@ def encode_labels(labels: Sequence[str], known: Sequence[str] = ()) -> tuple[Cla
     return Classification(labels=names), torch.tensor([position[label] for label in labels], dtype=torch.int64)
 
 
-def need_labels(labels: Sequence[str | None], ids: Sequence[str], where: str) -> list[str]:
-    """The labels, none missing.
+def encode_rows(
+    labels: Sequence[Label],
+    ids: Sequence[str],
+    reader: LabelReader | None,
+    warn: Callable[[str], None],
+    known: Sequence[str] = (),
+) -> tuple[Classification, Tensor]:
+    """The task, and targets (n,), or (n, c) where rows have any number of labels; see :func:`encode_labels`.
+
+    Args:
+        reader: of a table; None where folders are the classes.
 
     Raises:
-        DataError TL-DATA-LABEL-MISSING: with the ids that lack one.
+        DataError: what that and :func:`tlplat.data.labelsets.label_sets` raise; TL-DATA-CLASS-SMALL: labels of fewer
+        than two rows.
     """
-    missing = [i for i, label in enumerate(labels) if not label]
+    sets = None if reader is None else label_sets(labels, ids, reader, warn, known)
+    if sets is None:
+        return encode_labels([str(label) for label in labels], known)
+    task = Classification(sets.names, multi_label=True)
+    task.check_labelled(sets.targets)
+    return task, sets.targets
+
+
+def need_labels(labels: Sequence[Label], ids: Sequence[str], where: str) -> None:
+    """Raise DataError TL-DATA-LABEL-MISSING with the ids that lack a label."""
+    missing = [i for i, label in enumerate(labels) if label is None]
     if missing:
         raise DataError(
             "TL-DATA-LABEL-MISSING",
@@ -44,4 +65,3 @@ def need_labels(labels: Sequence[str | None], ids: Sequence[str], where: str) ->
             findings=[Finding("no label", ids[i]) for i in missing],
             fix="complete the labels, or put each class into a folder of its name",
         )
-    return [label for label in labels if label]

@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from tlplat.errors import DataError
-from tlplat_vision.table import need_column
+from tlplat_vision.table import Cells, Columns
 
 BATCH = 64
 LARGEST_IMAGE = 512 << 20
 
 
-def read_parquet(
-    path: Path, image: str, label: str | None, group: str | None, split: str | None = None
-) -> Iterator[tuple[str, str, bytes, str | None, str | None, str | None]]:
-    """(id, place, bytes, label, group, split) of each row, in order; ids come from a column ``id`` where there is one.
+def read_parquet(path: Path, columns: Columns) -> Iterator[tuple[str, str, bytes, Cells]]:
+    """(id, place, bytes, cells) of each row, in order; ids come from a column ``id`` where there is one.
 
     Raises:
         DataError TL-DATA-READ: not Parquet, truncated. TL-DATA-COLUMN: a column is missing or holds no bytes.
-        TL-DATA-IMAGE: a row without bytes. TL-DATA-EMPTY: no row.
+        TL-DATA-IMAGE: a row without bytes. TL-DATA-EMPTY: no row. What :meth:`Columns.reader` and
+        :meth:`Columns.cells` raise.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -29,10 +28,8 @@ def read_parquet(
     try:
         with pq.ParquetFile(path) as file:
             names = dict.fromkeys(file.schema_arrow.names)
-            for wanted in (image, label, group, split):
-                if wanted is not None:
-                    need_column(names, wanted, path)
-            read = [n for n in dict.fromkeys((image, label or "label", group, split, "id")) if n in names]
+            reader = columns.reader(names, path)
+            read = columns.read(names, reader)
             for batch in file.iter_batches(batch_size=BATCH, columns=read):
                 for record in batch.to_pylist():
                     where = f"{path}, row {row}"
@@ -40,10 +37,8 @@ def read_parquet(
                     yield (
                         f"row {row}" if name is None else str(name),
                         where,
-                        _image_bytes(record[image], where),
-                        _text(record.get(label or "label")),
-                        _text(record[group]) if group else None,
-                        _text(record[split]) if split else None,
+                        _image_bytes(record[columns.image], where),
+                        columns.cells(record, reader, where),
                     )
                     row += 1
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
@@ -69,7 +64,3 @@ def _image_bytes(value: Any, where: str) -> bytes:
         expected="binary, or a struct with a field bytes",
         fix="store the image's file content in that column, or give a CSV of paths",
     )
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from tlplat.data.opening import plain_suffix
 from tlplat.data.tables import read_table
-from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
 from tlplat_vision.images import SUFFIXES
 from tlplat_vision.parquet import read_parquet
-from tlplat_vision.table import need_column
+from tlplat_vision.table import Cells, Columns
 
 JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation"})
@@ -23,30 +22,12 @@ LARGEST_FILE = 512 << 20
 
 @dataclass(frozen=True)
 class Record:
-    """An image that is not read yet; ``label`` and ``group`` are None where nothing says them."""
+    """An image that is not read yet, and what is said of it."""
 
     id: str
     where: str
-    label: str | None
-    group: str | None
     read: Callable[[], bytes]
-    split: str | None = None
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where a table says what."""
-
-    image: str = "image"
-    label: str | None = None
-    group: str | None = None
-    split: str | None = None
-    root: Path | None = None
-    """Folder that paths start from; None is the table's own."""
-
-    @classmethod
-    def of(cls, data: DataOptions, image: str, root: Path | None) -> Columns:
-        return cls(image, data.target or data.labels_from, data.group, data.split, root)
+    says: Cells
 
 
 def read_records(path: Path, columns: Columns, warn: Callable[[str], None]) -> Iterator[Record]:
@@ -61,9 +42,8 @@ def read_records(path: Path, columns: Columns, warn: Callable[[str], None]) -> I
     elif plain_suffix(path) in (".csv", ".tsv"):
         yield from _table(path, columns)
     elif suffix in (".parquet", ".pq"):
-        names = (columns.image, columns.label, columns.group, columns.split)
-        for name, where, data, label, group, split in read_parquet(path, *names):
-            yield Record(name, where, label, group, lambda data=data: data, split)  # type: ignore[misc]
+        for name, where, data, says in read_parquet(path, columns):
+            yield Record(name, where, lambda data=data: data, says)  # type: ignore[misc]
     elif suffix in SUFFIXES:
         yield _file(path, path.name)
     else:
@@ -127,21 +107,14 @@ def _folder(path: Path, warn: Callable[[str], None]) -> Iterator[Record]:
 def _table(path: Path, columns: Columns) -> Iterator[Record]:
     """Paths are taken from the table's folder, and stay inside it."""
     root = (columns.root or path.parent).resolve()
-    label = columns.label
+    reader, begun = None, False
     for line, row in read_table(path):
-        for wanted in (columns.image, label, columns.group, columns.split):
-            if wanted is not None:
-                need_column(row, wanted, path)
+        if not begun:
+            reader, begun = columns.reader(row, path), True
         where, name = f"{path}, line {line}", row[columns.image]
         file = _inside(root, name, where)
-        yield Record(
-            name,
-            f"{where} ({name})",
-            row.get(label or "label") or None,
-            (row[columns.group] or None) if columns.group else None,
-            lambda file=file, where=where: _bytes(file, where),  # type: ignore[misc]
-            (row[columns.split] or None) if columns.split else None,
-        )
+        says = columns.cells(row, reader, where)
+        yield Record(name, f"{where} ({name})", lambda file=file, where=where: _bytes(file, where), says)  # type: ignore[misc]
 
 
 def _inside(root: Path, name: str, where: str) -> Path:
@@ -166,7 +139,7 @@ def _inside(root: Path, name: str, where: str) -> Path:
 
 
 def _file(path: Path, name: str, label: str | None = None) -> Record:
-    return Record(name, str(path), label, None, lambda: _bytes(path, str(path)))
+    return Record(name, str(path), lambda: _bytes(path, str(path)), Cells(label))
 
 
 def _bytes(path: Path, where: str) -> bytes:

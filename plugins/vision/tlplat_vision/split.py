@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlplat.data.setsplits import held_out_sets
 from tlplat.errors import DataError, Finding
 from tlplat_vision.similarity import NEAR_COPY, NOTED, Ints, Pairs, Thumbnails, connected, similar_pairs
 
@@ -27,22 +28,31 @@ class Split:
     report: dict[str, Any]
 
 
-def split_thumbnails(rows: Thumbnails, given: Sequence[Ints], strata: Ints, share: float, seed: int) -> Split:
-    """About ``share`` of the images as test rows, of each stratum alike.
+def split_thumbnails(
+    rows: Thumbnails, given: Sequence[Ints], strata: Ints, share: float, seed: int, names: Sequence[str] = ()
+) -> Split:
+    """About ``share`` of the images as test rows, of each stratum (n,) or label (n, c) alike.
 
     Near-copies stay together, and so do rows that share a number in one of ``given`` (each (n,)); a group counts to
-    its first row's stratum.
+    its first row's stratum. ``names``: of the labels (n, c).
+
+    Raises:
+        DataError TL-DATA-CLASS-SMALL: one of the labels (n, c) has all its rows in one group.
     """
     pairs = similar_pairs(rows)
     copies, n = pairs.near_copies(), len(rows)
     links = [(copies.first, copies.second), *(_equal_links(values) for values in given)]
     groups = connected(n, np.concatenate([a for a, _ in links]), np.concatenate([b for _, b in links]))
-    stratum = strata[np.unique(groups, return_index=True)[1]][groups]
-    test = np.zeros(n, dtype=bool)
-    for value in np.unique(stratum):
-        inside = np.flatnonzero(stratum == value)
-        test[inside] = _drawn(np.unique(groups[inside], return_inverse=True)[1], share, seed)
-    report = {"by": "clusters of near-copies and of given groups, for each class alike", **leak_report(pairs, test)}
+    if strata.ndim == 2:
+        test = held_out_sets(strata, groups, share, seed, names)
+    else:
+        stratum = strata[np.unique(groups, return_index=True)[1]][groups]
+        test = np.zeros(n, dtype=bool)
+        for value in np.unique(stratum):
+            inside = np.flatnonzero(stratum == value)
+            test[inside] = _drawn(np.unique(groups[inside], return_inverse=True)[1], share, seed)
+    each = "label" if strata.ndim == 2 else "class"
+    report = {"by": f"clusters of near-copies and of given groups, for each {each} alike", **leak_report(pairs, test)}
     return Split(test, groups, {**report, "groups": int(groups.max(initial=-1) + 1)})
 
 

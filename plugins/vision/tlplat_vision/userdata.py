@@ -18,17 +18,22 @@ from torch import Tensor
 
 from tlplat.data.examples import Examples
 from tlplat.data.files import files_of
+from tlplat.data.labelsets import read_apart
 from tlplat.data.quality import row_digests
 from tlplat.data.sides import Sides, files_given, given_sides
 from tlplat.domain import DataOptions, DomainContext
 from tlplat.errors import DataError
+from tlplat.tasks.base import Task
+from tlplat.tasks.classification import Classification
+from tlplat.tasks.sets import labels_card
 from tlplat_vision.images import Limits, decode_silenced, silenced
 from tlplat_vision.inputs import ImageInputs
-from tlplat_vision.labels import need_labels
+from tlplat_vision.labels import encode_rows, need_labels
 from tlplat_vision.preprocess import Preprocess
-from tlplat_vision.records import Columns, Record, read_records
+from tlplat_vision.records import Record, read_records
 from tlplat_vision.similarity import Ints, Thumbnails, thumbnail
 from tlplat_vision.split import Split, check_split, split_thumbnails
+from tlplat_vision.table import Columns
 
 TEST_SHARE = 0.5
 FEWEST_KINDS = 8
@@ -54,12 +59,18 @@ class Rows:
     def ids(self) -> list[str]:
         return [r.id for r in self.records]
 
+    def targets(self, warn: Callable[[str], None], known: Sequence[str] = ()) -> tuple[Classification, Tensor]:
+        """The task and the targets; ``known``: the classes of a source."""
+        reader = next((r.says.reader for r in self.records if r.says.reader is not None), None)
+        places = [r.where for r in self.records]
+        return encode_rows([r.says.label for r in self.records], places, reader, warn, known)
+
 
 def given_rows(data: DataOptions, columns: Columns, context: DomainContext) -> Rows:
     """The images of all files or folders of labelled rows, with the split that the user made."""
     files = files_given(data)
     rows = read_rows(files, columns, context)
-    splits = [r.split for r in rows.records]
+    splits = [r.says.split for r in rows.records]
     return dataclasses.replace(rows, sides=given_sides(data, rows.sizes, splits, lambda i: rows.records[i].where))
 
 
@@ -76,7 +87,7 @@ def read_rows(paths: Sequence[Path], columns: Columns, context: DomainContext, *
     parts = [[r for file in part for r in read_records(file, columns, context.warn)] for part in files]
     records = [record for part in parts for record in part]
     if labelled:
-        need_labels([r.label for r in records], [r.where for r in records], str(paths[0]))
+        need_labels([r.says.label for r in records], [r.where for r in records], str(paths[0]))
     digest = hashlib.sha256()
     for record in records:
         content = hashlib.sha256(record.read()).hexdigest()
@@ -153,11 +164,19 @@ def _warn(said: Sequence[str], context: DomainContext) -> None:
 
 
 def split_rows(
-    rows: Rows, pictures: Thumbnails, same: Ints, targets: Tensor, data_seed: int, *, every: bool = True
+    rows: Rows,
+    pictures: Thumbnails,
+    same: Ints,
+    targets: Tensor,
+    data_seed: int,
+    *,
+    every: bool = True,
+    names: Sequence[str] = (),
 ) -> Split:
     """The user's split where there is one, else one made here by clusters of near-copies.
 
     Args:
+        targets: (n,) classes, or (n, c) any number of labels, which ``names`` are of.
         same: (n,) numbers: rows of one number are equal once encoded.
         every: every class must be on both sides.
 
@@ -166,17 +185,18 @@ def split_rows(
     """
     if rows.sides is not None:
         return check_split(pictures, rows.sides.test, rows.ids, rows.sides.by, _groups(rows))
-    split = split_thumbnails(pictures, (same, _groups(rows)), targets.numpy(), TEST_SHARE, data_seed)
-    for label in np.unique(targets.numpy()).tolist() if every else ():
+    split = split_thumbnails(pictures, (same, _groups(rows)), targets.numpy(), TEST_SHARE, data_seed, names)
+    for label in np.unique(targets.numpy()).tolist() if every and targets.ndim == 1 else ():
         inside = split.test[targets.numpy() == label]
         if inside.all() or not inside.any():
-            name = rows.records[int(np.flatnonzero(targets.numpy() == label)[0])].label
+            name = rows.records[int(np.flatnonzero(targets.numpy() == label)[0])].says.label
             raise DataError(
                 "TL-DATA-CLASS-SMALL",
                 f"class {name!r} has {len(inside)} image{'' if len(inside) == 1 else 's'} in one cluster of "
                 "near-copies; a split into training and test needs at least 2 clusters of each class",
                 found=f"{split.report['groups']} clusters among {len(rows.records)} images",
-                fix="add images of that class that are not near-copies of each other",
+                fix=read_apart([str(r.says.label) for r in rows.records])
+                or "add images of that class that are not near-copies of each other",
             )
     return split
 
@@ -212,10 +232,11 @@ def by_kind(pool: Examples, test: Examples, context: DomainContext) -> Examples:
     return pool
 
 
-def data_card(path: Path, rows: Rows, split: Split) -> dict[str, Any]:
+def data_card(path: Path, rows: Rows, split: Split, task: Task, targets: Tensor) -> dict[str, Any]:
     return {
         "file": path.name,
         "rows": len(rows.records),
+        **labels_card(task, targets),
         "pool_rows": int((~split.test).sum()),
         "test_rows": int(split.test.sum()),
         "split": split.report,
@@ -224,7 +245,7 @@ def data_card(path: Path, rows: Rows, split: Split) -> dict[str, Any]:
 
 def _groups(rows: Rows) -> Ints:
     """(n,) numbers of the groups given, a number of its own for each row where none is."""
-    given = [r.group for r in rows.records]
+    given = [r.says.group for r in rows.records]
     missing = [i for i, g in enumerate(given) if g is None]
     if len(missing) == len(given):
         return np.arange(len(given))
