@@ -9,8 +9,23 @@
 namespace {
 struct Handle {
   TlplatHeadProblem problem;
+  std::vector<int32_t> path;
+  std::vector<double> moments;
   std::unique_ptr<tlplat::Fit> fit;
 };
+
+void prepare_lbfgs(Handle& handle) {
+  TlplatHeadProblem& p = handle.problem;
+  if (p.from_zero) {
+    handle.path = tlplat::number_paths(p);
+    p.path = handle.path.data();
+  }
+  if (p.spectrum) return;
+  handle.moments.resize(size_t(2 * p.d));
+  double *centre = handle.moments.data(), *square = centre + p.d;
+  p.compute == TLPLAT_F64 ? tlplat::column_moments<double>(p, centre, square) : tlplat::column_moments<float>(p, centre, square);
+  p.centre = centre, p.spectrum = square;
+}
 
 std::unique_ptr<tlplat::Fit> make(const TlplatHeadProblem& p) {
   auto apart = tlplat::make_apart(p);
@@ -23,6 +38,7 @@ TLPLAT_API void* tlplat_heads_create(const TlplatHeadProblem* problem) {
   try {
     auto handle = std::make_unique<Handle>();
     handle->problem = *problem;
+    if (problem->solver == TLPLAT_LBFGS) prepare_lbfgs(*handle);
     handle->fit = make(handle->problem);
     return handle.release();
   } catch (const std::exception&) {

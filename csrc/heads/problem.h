@@ -17,6 +17,10 @@ struct TlplatHeadProblem {
   const double* decay;       // (heads,)
   const double* rate;        // (heads,) of sgd and adamw
   const int64_t* seed;       // (heads,)
+  const double* centre;      // (d,) of lbfgs: mean and mean square of the centred features along the axes; null: along
+  const double* spectrum;    // the features as they are, and taken from them
+  const void* axes;          // (2, d, d) T: orthonormal rows, then their transpose, or null
+  const int32_t* path;       // (heads,) of lbfgs: heads of one number differ in decay alone; null where each stands alone
   void* weight;              // (heads, classes, d) T: start, then result
   void* bias;                // (heads, classes) T: start, then result
   double* loss;              // (heads,) result
@@ -28,5 +32,5 @@ struct TlplatHeadProblem {
   int64_t held_weight_stride;
   int64_t max_iter, batch_size, patience;
   double tol, momentum, beta1, beta2, eps;
-  int32_t z_dtype, compute, solver, cosine, threads, isa;
+  int32_t z_dtype, compute, solver, cosine, threads, isa, from_zero;  // from_zero: weight and bias are zeros
 };

@@ -127,7 +127,8 @@ def test_folds_of_many_heads_in_one_call(solver: str) -> None:
     z, y, *_ = _problem(150, 24, 6, torch.float32)
     folds = torch.stack([torch.arange(150) % 5 != f for f in range(5)]).repeat_interleave(8, dim=0)
     decays = [10.0**e for e in range(-4, 4)] * 5
-    options = {"solver": solver, "impl": "native", "max_iter": 40, "learning_rate": 0.01, "batch_size": 150}
+    options = {"solver": solver, "impl": "native", "learning_rate": 0.01, "batch_size": 150}
+    options |= {"max_iter": 500, "tol": 1e-6} if solver == "lbfgs" else {"max_iter": 40}
     threads, counted, found = torch.get_num_threads(), [], []
     try:
         for count, watch in ((1, None), (2, None), (2, lambda i, losses: counted.append((i, len(losses))))):

@@ -9,12 +9,23 @@ import torch
 from torch import Tensor
 
 from tlplat.errors import NonFiniteError
-from tlplat.ops import checks, cuda_fit, extension, native_fit, reference, reference_lbfgs, reference_minibatch
+from tlplat.ops import (
+    checks,
+    cuda_fit,
+    curvature,
+    extension,
+    native_fit,
+    reference,
+    reference_lbfgs,
+    reference_minibatch,
+)
 from tlplat.ops.heads import Impl, choose
 from tlplat.ops.problem import HeadProblem, HeadsFit, MinibatchOptions, RowLoss, Schedule, Solver
 
 _ROWS = 65536
 """Rows that a check looks at together."""
+_WIDE = 64
+"""Features from which on finding the rows' space can be worth its time."""
 
 PerHead = float | Sequence[float] | Tensor
 
@@ -56,7 +67,8 @@ def fit_softmax_heads(
     objective at ``C = 1 / (n * weight_decay)``, and with two classes, where it keeps one logit, at
     ``2 / (n * weight_decay)``.
 
-    ``lbfgs`` solves the whole convex problem. ``sgd`` (with momentum, decay in the gradient, as torch.optim.SGD) and
+    ``lbfgs`` solves the whole convex problem. Heads that differ in decay alone may follow each other, from the strongest
+    decay to the weakest, each from where the one before ended; until its turn a head is where that one is. ``sgd`` (with momentum, decay in the gradient, as torch.optim.SGD) and
     ``adamw`` (decoupled decay, none on the bias, as torch.optim.AdamW) walk over minibatches; a batch's mean is over
     its own rows, and the order of rows is a function of (seed, epoch). Everything is deterministic for one machine,
     thread count and version.
@@ -143,6 +155,7 @@ def fit_softmax_heads(
             schedule,
             patience,
         ),
+        from_zero=start is None,
         on_epoch=on_epoch,
     )
     _check_minibatch(problem)
@@ -150,8 +163,11 @@ def fit_softmax_heads(
     with torch.no_grad():
         _refuse_empty_heads(problem)
         basis = None
-        if n < d and start is None and solver != "adamw":
+        if n < d >= _WIDE and start is None and solver != "adamw":
             problem, basis = _onto_row_space(problem)
+        if solver == "lbfgs" and z.device.type == "cpu":
+            problem, turn = curvature.onto_axes(problem)
+            basis = turn if basis is None else basis if turn is None else basis @ turn
         found = _native(problem) if native else _reference(problem)
         if basis is not None:
             found = dataclasses.replace(found, weight=found.weight @ basis.t())
@@ -181,8 +197,13 @@ def _native(p: HeadProblem) -> HeadsFit:
 
 
 def _reference(p: HeadProblem) -> HeadsFit:
-    solve = reference_lbfgs.minimise if p.solver == "lbfgs" else reference_minibatch.minimise
-    x, loss, converged, iterations = solve(p, reference.Objective(p))
+    objective = reference.Objective(p)
+    if p.solver == "lbfgs":
+        x, loss, converged, iterations = reference_lbfgs.minimise(
+            p, objective, objective.mean_targets().expand(p.heads, -1)
+        )
+    else:
+        x, loss, converged, iterations = reference_minibatch.minimise(p, objective)
     weight, bias = x[..., :-1].contiguous(), x[..., -1].contiguous()
     return HeadsFit(weight, bias, loss, converged, iterations, reference.held_out_loss(p, weight, bias))
 

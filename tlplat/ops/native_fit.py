@@ -27,7 +27,7 @@ class _Problem(ctypes.Structure):
             (name, c_void_p)
             for name in (
                 "z", "label", "own", "mass", "smooth", "row_weight", "held_weight", "decay", "rate", "seed",
-                "weight", "bias", "loss", "held_loss", "converged", "iterations",
+                "centre", "spectrum", "axes", "path", "weight", "bias", "loss", "held_loss", "converged", "iterations",
             )
         ),
         *(
@@ -38,7 +38,7 @@ class _Problem(ctypes.Structure):
             )
         ),
         *((name, c_double) for name in ("tol", "momentum", "beta1", "beta2", "eps")),
-        *((name, c_int32) for name in ("z_dtype", "compute", "solver", "cosine", "threads", "isa")),
+        *((name, c_int32) for name in ("z_dtype", "compute", "solver", "cosine", "threads", "isa", "from_zero")),
     )  # fmt: skip
 
 
@@ -77,6 +77,7 @@ def _arguments(p: HeadProblem) -> tuple[_Problem, dict[str, Tensor], list[Tensor
     """The C structure, its output tensors, and the inputs that must stay alive."""
     own, mass, smooth = p.row_loss.by_class(p.num_classes, p.compute)
     z = p.z if p.z.shape[1] < 2 or p.z.stride(1) == 1 else p.z.contiguous()
+    axes = None if p.moments is None else p.moments.axes
     inputs: dict[str, Tensor | None] = {
         "z": z,
         "label": _labels(p.y, p.row_loss.ignore_index),
@@ -88,6 +89,9 @@ def _arguments(p: HeadProblem) -> tuple[_Problem, dict[str, Tensor], list[Tensor
         "decay": p.weight_decay.double().contiguous(),
         "rate": None if p.minibatch is None else p.minibatch.learning_rate.double().contiguous(),
         "seed": None if p.minibatch is None else torch.tensor(p.minibatch.seed, dtype=torch.int64),
+        "centre": None if p.moments is None else p.moments.centre,
+        "spectrum": None if p.moments is None else p.moments.spectrum,
+        "axes": None if axes is None else torch.stack([axes, axes.t()]),
     }
     outputs = {
         "weight": p.weight.contiguous().clone(),
@@ -105,6 +109,7 @@ def _arguments(p: HeadProblem) -> tuple[_Problem, dict[str, Tensor], list[Tensor
         setattr(problem, f"{name}_stride", 0 if rows is None or len(rows) == 1 else rows.shape[1])
     problem.max_iter, problem.tol = p.max_iter, p.tol
     problem.z_dtype, problem.compute, problem.solver = _STORAGE[z.dtype], _STORAGE[p.compute], _SOLVERS[p.solver]
+    problem.from_zero = int(p.from_zero)
     problem.threads, problem.isa = torch.get_num_threads(), _library().tlplat_best_isa()
     m = p.minibatch
     if m is not None:

@@ -72,6 +72,20 @@ class MinibatchOptions:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Of features along orthonormal axes.
+
+    Attributes:
+        centre: (d,) float64, mean. spectrum: (d,) float64, positive, mean square about it.
+        axes: (d, d) of the compute dtype, an axis a row; None for the features themselves.
+    """
+
+    centre: Tensor
+    spectrum: Tensor
+    axes: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class HeadProblem:
     """K softmax heads over the rows of one z.
 
@@ -81,9 +95,10 @@ class HeadProblem:
         row_loss: class weights, smoothing, ignore index.
         sample_weight: (K, n), (1, n) or None for ones. validation_weight: likewise, or None for no held-out rows.
         weight_decay: (K,) float64 on the CPU.
-        weight, bias: (K, C, d) and (K, C) at the start.
+        weight, bias: (K, C, d) and (K, C) at the start. from_zero: they are zeros.
         max_iter: L-BFGS iterations, or epochs. tol: bound on the gradient's Euclidean norm.
         minibatch: options of sgd and adamw, None for lbfgs.
+        moments: of z along axes that L-BFGS is to look along, or None for the features' own.
         on_epoch: called with (iteration, losses (K,)); a true result stops the fit.
     """
 
@@ -102,6 +117,8 @@ class HeadProblem:
     max_iter: int
     tol: float
     minibatch: MinibatchOptions | None = None
+    from_zero: bool = True
+    moments: Moments | None = None
     on_epoch: Callable[[int, Tensor], object] | None = None
 
 

@@ -70,6 +70,12 @@ class Objective:
         self.scale = (self.kept if p.sample_weight is None else p.sample_weight.to(p.compute)).view(-1, len(p.z))
         self.mass = self.scale * mass
 
+    def mean_targets(self) -> Tensor:
+        """(K, C): with the bias' gradient, what the mean probabilities are."""
+        rows = self.scale @ (torch.nn.functional.one_hot(self.label, self.classes).to(self.dtype) * self.a[:, None])
+        rows = rows + (self.scale @ self.kept)[:, None] * self.b
+        return rows / self.mass.sum(dim=1, keepdim=True)
+
     def __call__(self, x: Tensor, heads: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Loss (k,) and gradient like ``x`` of the heads with index ``heads`` (k,), over all rows or ``rows`` (m,).
 

@@ -53,5 +53,6 @@ def fit_pulled(
         max_iter=ITERATIONS,
         tol=tol,
     )
-    found = reference_lbfgs.minimise(problem, objective)[0]
+    targets = rows @ F.one_hot(y, classes).to(x.dtype) / mass[:, None]
+    found = reference_lbfgs.minimise(problem, objective, targets)[0]
     return found[..., :-1], found[..., -1]

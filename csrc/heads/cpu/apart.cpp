@@ -15,6 +15,7 @@ constexpr int64_t kCacheBytes = 768 * 1024;    // of weights, sums and moments i
 constexpr int64_t kLeastColumns = 48;          // heads * classes of a fit: fewer are badly shaped products
 constexpr int64_t kLargeColumns = 144;         // where z comes from memory, and must be worth the read
 constexpr int64_t kLargeBytes = 8 << 20;
+constexpr int64_t kFewGroups = 8;              // fewer sets of rows than this are not enough for all threads
 
 int64_t element(const TlplatHeadProblem& p) { return p.compute == TLPLAT_F64 ? 8 : 4; }
 
@@ -74,7 +75,7 @@ class Part {
     p_ = whole;
     p_.heads = int64_t(heads_.size()), p_.threads = 1;
     take(p_.decay, whole.decay), take(p_.rate, whole.rate), take(p_.seed, whole.seed);
-    take(p_.loss, whole.loss), take(p_.held_loss, whole.held_loss);
+    take(p_.path, whole.path), take(p_.loss, whole.loss), take(p_.held_loss, whole.held_loss);
     take(p_.converged, whole.converged), take(p_.iterations, whole.iterations);
     p_.weight = room(p_.heads * whole.classes * whole.d * element(whole));
     p_.bias = room(p_.heads * whole.classes * element(whole));
@@ -165,6 +166,33 @@ uint64_t pattern(const TlplatHeadProblem& p, int64_t head) {
   return hash;
 }
 
+// Paths over the same rows together, or each alone where threads would have nothing to do; weak decays, which take longest,
+// first. Null where there are too few for all threads, or one.
+std::unique_ptr<Fit> make_paths_apart(const TlplatHeadProblem& p) {
+  const auto paths = paths_of(p);
+  const int64_t threads = std::max(p.threads, 1);
+  const auto rows = [&](const std::vector<int32_t>& heads) {
+    return p.compute == TLPLAT_F64 ? pattern<double>(p, heads[0]) : pattern<float>(p, heads[0]);
+  };
+  std::vector<std::vector<int32_t>> groups;
+  std::vector<uint64_t> key;
+  for (const auto& path : paths) {
+    const uint64_t own = rows(path);
+    const auto at = std::find(key.begin(), key.end(), own) - key.begin();
+    if (size_t(at) == key.size()) key.push_back(own), groups.emplace_back();
+    groups[size_t(at)].insert(groups[size_t(at)].end(), path.begin(), path.end());
+  }
+  if (int64_t(groups.size()) < kFewGroups) groups = paths;
+  if (groups.size() < 2 || (threads > 1 && int64_t(groups.size()) < 2 * threads)) return nullptr;
+  const auto weakest = [&](const std::vector<int32_t>& heads) {
+    double least = INFINITY;
+    for (int32_t k : heads) least = std::min(least, p.decay[k]);
+    return least;
+  };
+  std::stable_sort(groups.begin(), groups.end(), [&](const auto& a, const auto& b) { return weakest(a) < weakest(b); });
+  return std::make_unique<Apart>(p, groups);
+}
+
 }  // namespace
 
 std::unique_ptr<Fit> make_together(const TlplatHeadProblem& p) {
@@ -174,6 +202,7 @@ std::unique_ptr<Fit> make_together(const TlplatHeadProblem& p) {
 
 std::unique_ptr<Fit> make_apart(const TlplatHeadProblem& p) {
   if (p.heads < 2) return nullptr;
+  if (p.path) return make_paths_apart(p);
   const bool steps = p.solver != TLPLAT_LBFGS;
   const int64_t storage = p.z_dtype == TLPLAT_F64 ? 8 : p.z_dtype == TLPLAT_F32 ? 4 : 2;
   const int64_t least = p.n * p.d * storage > kLargeBytes ? kLargeColumns : kLeastColumns;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <memory>
 #include <numeric>
+#include <vector>
 
 #include "pass.h"
 #include "team.h"
@@ -78,6 +79,13 @@ template <class T>
 std::unique_ptr<Fit> make_lbfgs(const TlplatHeadProblem& p);
 template <class T>
 std::unique_ptr<Fit> make_minibatch(const TlplatHeadProblem& p);
+
+// Of L-BFGS: a number for each head's path, heads of one path in the order that they are fitted in, and the features' centre and
+// mean square about it (d,).
+std::vector<int32_t> number_paths(const TlplatHeadProblem& p);
+std::vector<std::vector<int32_t>> paths_of(const TlplatHeadProblem& p);
+template <class T>
+void column_moments(const TlplatHeadProblem& p, double* centre, double* square);
 
 // Many heads as small fits side by side, a thread each; null where all heads had better share the rows. See apart.cpp.
 std::unique_ptr<Fit> make_apart(const TlplatHeadProblem& p);

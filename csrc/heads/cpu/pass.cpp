@@ -55,14 +55,14 @@ Pass<T>::Pass(const TlplatHeadProblem& p, const Kernels<T>& k, int64_t columns)
 
 template <class T>
 void Pass<T>::run(const int32_t* order, int64_t begin, int64_t end, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
-    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, int64_t next,
-    double* spread) {
+    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, int64_t next, bool zero) {
+  zero_ = zero;
   if constexpr (std::is_same_v<T, float>)
     for (int64_t m = 0; mixed_ && g && m < heads * p_.classes; ++m)
       mixed_->narrow(w + m * ldw_, w16_.get() + m * ldw16_, p_.d);
   for (int64_t at = begin; at < end; at += rows_) {
     next_at_ = at + rows_ < end ? at + rows_ : next < 0 ? end : next;
-    tile(order, at, int(std::min<int64_t>(rows_, end - at)), rows, head, heads, w, bias, g, gb, loss, mass, row_loss, spread);
+    tile(order, at, int(std::min<int64_t>(rows_, end - at)), rows, head, heads, w, bias, g, gb, loss, mass, row_loss);
   }
 }
 
@@ -83,7 +83,7 @@ void Pass<T>::predict(int64_t begin, int64_t end, const T* w, const T* bias, T* 
 
 template <class T>
 void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
-    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, double* spread) {
+    const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss) {
   const auto table = [&](const void* of_class) { return static_cast<const T*>(rows.plain ? nullptr : of_class); };
   const T *own_of = table(p_.own), *mass_of = table(p_.mass), *smooth = table(p_.smooth);
   for (int r = 0; r < stride_ && plain_; ++r) label_[r] = r < count ? p_.label[order ? order[at + r] : at + r] : 0;
@@ -104,7 +104,6 @@ void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights
     loss[k] += k_.softmax(t, p_.classes, own, weight_.get(), smooth, g != nullptr, row_loss ? each_.get() : nullptr);
     if (row_loss)
       for (int r = 0; r < count; ++r) row_loss[at + r] = weight_[r] != 0 ? weight_[r] * each_[r] : T(0);
-    if (spread) spread[k] += curvature(own, count);
     if (mass) mass[k] += k_.dot(weight_.get(), mass_.get(), count);
     if (gb)
       for (int64_t c = 0; c < p_.classes; ++c) gb[k * p_.classes + c] += T(k_.total(own + c * stride_, count));
@@ -118,17 +117,6 @@ void Pass<T>::tile(const int32_t* order, int64_t at, int count, const RowWeights
     k_.backward(t, p_.d, logits, columns, g, ldw_);
 }
 
-// With delta = weight * (p - y), weight * (1 - sum p^2) is -2 delta_y - sum delta^2 / weight.
-template <class T>
-double Pass<T>::curvature(const T* delta, int count) {
-  double sum = 0;
-  std::fill_n(each_.get(), count, T(0));
-  for (int64_t c = 0; c < p_.classes; ++c) k_.squares(T(1), delta + c * stride_, each_.get(), count);
-  for (int r = 0; r < count; ++r)
-    if (weight_[r] > 0) sum -= 2 * double(delta[label_[r] * stride_ + r]) + double(each_[r]) / double(weight_[r]);
-  return std::max(sum, 0.0);
-}
-
 template <class T>
 Tile<T> Pass<T>::open(const int32_t* order, int64_t at, int count, const T* w, const T* bias, int64_t columns, bool backward, int64_t* ldz) {
   for (int r = 0; r < count; ++r) index_[r] = order ? order[at + r] : at + r;
@@ -137,7 +125,9 @@ Tile<T> Pass<T>::open(const int32_t* order, int64_t at, int count, const T* w, c
   ahead_ = {next_.get(), ahead_of_time_ ? look_ahead(order, next_at_) : 0, p_.d * element_bytes(), 2, backward, 0, 0};
   const Tile<T> t{count, stride_, row_.get(), label_.get(), a_.get(), &ahead_};
   T* logits = logits_.get();
-  if (mixed) {
+  if (zero_) {
+    for (int64_t m = 0; m < columns; ++m) std::fill_n(logits + m * stride_, count, bias[m]);
+  } else if (mixed) {
     mixed_forward(count, bias, columns);
   } else if (use_gemm_) {
     for (int64_t m = 0; m < columns; ++m) std::fill_n(logits + m * stride_, count, bias[m]);

@@ -72,20 +72,17 @@ class Pass {
 
   // Rows order[begin, end) (null: begin ... end themselves) for heads head[0 ... heads) whose weights are the blocks of
   // w (heads * classes, ldw) and bias. Adds to loss (heads,), to mass (heads,) where not null, and to g, gb where not null.
-  // After these rows, this thread will likely read those from order[next] on. `spread` (heads,), where not null, takes up
-  // sum_rows weight * (1 - sum_c p_c^2), the trace of the logits' curvature but for class weights.
+  // After these rows, this thread will likely read those from order[next] on. `zero`: w is.
   void run(const int32_t* order, int64_t begin, int64_t end, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
            const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss = nullptr, int64_t next = -1,
-           double* spread = nullptr);
+           bool zero = false);
 
   // One head's probabilities of rows [begin, end), to out (end - begin, classes).
   void predict(int64_t begin, int64_t end, const T* w, const T* bias, T* out);
 
  private:
   void tile(const int32_t* order, int64_t at, int count, const RowWeights<T>& rows, const int32_t* head, int64_t heads,
-            const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss, double* spread);
-
-  double curvature(const T* delta, int count);
+            const T* w, const T* bias, T* g, T* gb, double* loss, double* mass, T* row_loss);
 
   // Gathers the tile's rows and fills logits_ (columns, stride_).
   Tile<T> open(const int32_t* order, int64_t at, int count, const T* w, const T* bias, int64_t columns, bool backward, int64_t* ldz);
@@ -118,6 +115,7 @@ class Pass {
   int64_t ldw16_ = 0, next_at_ = 0;
   const bool native_;
   bool use_gemm_, ahead_of_time_;
+  bool zero_ = false;
   bool plain_;  // every row counts one, without smoothing
   int rows_, stride_;
   Buffer<T> logits_, weight_, a_, mass_, each_, kept_, panel_, across_;

@@ -42,6 +42,10 @@ struct Kernels {
   void (*axpy)(T alpha, const T* x, T* y, int64_t n);                    // y += alpha x
   void (*blend)(T alpha, const T* x, T beta, const T* y, T* z, int64_t n);  // z = alpha x + beta y
   void (*squares)(T alpha, const T* x, T* y, int64_t n);                 // y += alpha x x
+  // Of H = kappa (diag q - q q^T) s_j + decay between the classes of every column j: out = H^-1 x, where kappa, q, s are positive,
+  // and x^T (diag q - q q^T) s x. A shift of all classes has no curvature but decay; out is bounded there.
+  void (*solve)(const T* x, T* out, int64_t ldw, int64_t classes, const T* spectrum, const T* q, T kappa, T decay);
+  double (*quadratic)(const T* x, int64_t ldw, int64_t classes, const T* spectrum, const T* q);
   // w, velocity after a step of SGD on gradient g * scale + decay * w; returns |w|^2 from before.
   double (*sgd)(T* w, T* velocity, const T* g, T scale, T decay, T momentum, T rate, int64_t n);
   // w, first, second after a step of AdamW; rates are corrected for bias by the caller; returns |w|^2 from before.
