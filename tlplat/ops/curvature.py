@@ -31,11 +31,8 @@ def onto_axes(p: HeadProblem) -> tuple[HeadProblem, Tensor | None]:
     """
     n, d = p.z.shape
     evaluation, setup = 4.0 * n * d * p.num_classes * p.heads, 60.0 * d**3  # floating-point operations
-    if d < 2 or evaluation < max(5e7, setup / 5):
-        return p, None
-    # Iterations that the axes save, by experience: most of correlated features, one of others if all rows tell them.
-    saved = 25 if _correlated(p) else 1 if n <= _WORTH_COPY * d else 0
-    if evaluation * saved < 2 * setup:
+    # Correlated features spare a head 25 iterations and more, others one.
+    if d < 2 or evaluation < max(5e7, setup / 5) or not _correlated(p):
         return p, None
     x, share = _sample(p, _WORTH_COPY * d)
     centre = (share * x).sum(dim=0)
