@@ -67,11 +67,12 @@ def fit_softmax_heads(
     objective at ``C = 1 / (n * weight_decay)``, and with two classes, where it keeps one logit, at
     ``2 / (n * weight_decay)``.
 
-    ``lbfgs`` solves the whole convex problem. Heads that differ in decay alone may follow each other, from the strongest
-    decay to the weakest, each from where the one before ended; until its turn a head is where that one is. ``sgd`` (with momentum, decay in the gradient, as torch.optim.SGD) and
-    ``adamw`` (decoupled decay, none on the bias, as torch.optim.AdamW) walk over minibatches; a batch's mean is over
-    its own rows, and the order of rows is a function of (seed, epoch). Everything is deterministic for one machine,
-    thread count and version.
+    ``lbfgs`` solves the whole convex problem. Heads that differ in decay alone may follow each other, from the
+    strongest decay to the weakest, each from where the one before ended; until its turn a head is where that one is.
+
+    ``sgd`` (with momentum, decay in the gradient, as torch.optim.SGD) and ``adamw`` (decoupled decay, none on the bias,
+    as torch.optim.AdamW) walk over minibatches; a batch's mean is over its own rows, and the order of rows is a
+    function of (seed, epoch). Everything is deterministic for one machine, thread count and version.
 
     Args:
         z: (n, d) float32, float64, bfloat16 or float16. Over bfloat16, sgd and adamw round weights and row gradients
