@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlplat.data.records import Row, Wanted, read_records
-from tlplat.data.tables import SEPARATORS, fix_for
+from tlplat.data.tables import SEPARATORS
 from tlplat.errors import DataError, did_you_mean
 
 WITH_COMMA = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
@@ -71,7 +71,7 @@ class Sheet:
                 where=str(self.path),
                 found=", ".join(self.columns),
                 expected=name,
-                fix=fix_for(name, f"name a column that is there with {flag}"),
+                fix=f"name a column that is there with {flag}",
             )
         return self.columns[name]
 

@@ -21,7 +21,6 @@ LONGEST_FIELD = 1 << 27
 LONGEST_IN_FILE = 12 << 20
 """The same, and bytes of a line, for :func:`read_table`: a quote that is never closed ends here, not with the file."""
 
-ONE_EACH = "give each label a column of its own (yes or no), and run once for each with --target COLUMN"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
@@ -156,17 +155,8 @@ def need_column(row: Mapping[str, object], column: str, path: Path, flags: str) 
             f"no column {column!r}{did_you_mean(column, list(row))}; columns found: {', '.join(row)}",
             where=str(path),
             expected=column,
-            fix=fix_for(column, f"name the column that is there ({flags})"),
+            fix=f"name the column that is there ({flags})",
         )
-
-
-def fix_for(column: str, usual: str) -> str:
-    """What to do about a column that is not there: ``usual``, or what to do with several labels a row."""
-    return (
-        f"a run predicts one column; several labels are several runs, one for each: {ONE_EACH}"
-        if "," in column
-        else usual
-    )
 
 
 def _reason(error: csv.Error, longest: int) -> str:

@@ -10,7 +10,7 @@ import torch
 from commandline import tlplat
 from tlplat_finance import sources
 from tlplat_finance.domain import FinanceDomain, FinanceOptions
-from tlplat_finance.loans import SALARIED, SELF_EMPLOYED, consumer_credit
+from tlplat_finance.loans import SALARIED, SELF_EMPLOYED, Loans, consumer_credit
 
 from tlplat.data.columns import TableEncoder
 from tlplat.domain import DataOptions
@@ -81,7 +81,7 @@ def test_columns_that_are_not_shared_are_told(context, source, loans, write):
 
 
 def test_the_rarer_label_is_warned_of_unless_another_is_named(context):
-    labels = ["yes"] * 3 + ["no"] * 9
+    labels = Loans({}, ["yes"] * 3 + ["no"] * 9, [str(i) for i in range(12)])
     assert sources.credit_task(labels, (), None)[0].labels == ("no", "yes")
     task, numbers = sources.credit_task(labels, (), "no")
     assert task.labels == ("yes", "no")

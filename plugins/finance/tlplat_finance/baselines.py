@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tlplat.classical import predicted
+from tlplat.classical import OneEach, predicted
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, Inputs
 from tlplat.data.splits import inner_folds
@@ -58,9 +58,10 @@ class _Trees(Baseline):
     def fit_predict(self, train: Examples, others: Sequence[Inputs], task: Task, seed: int) -> list[np.ndarray]:
         encoder = TableEncoder.fit(table_of(train.inputs))
         x, y = encoder.encode(table_of(train.inputs)).numpy(), train.targets.numpy()
-        model = self.make(seed, len(y))
+        model = self.make(seed, len(y)) if y.ndim == 1 else OneEach(lambda column: self.make(seed, len(y)))
         model.fit(x, y)
-        trees = [tree.tree_ for tree in np.ravel(model.estimators_)]
+        fitted = [m for m in model.models if m is not None] if isinstance(model, OneEach) else [model]
+        trees = [tree.tree_ for m in fitted for tree in np.ravel(m.estimators_)]
         self._nodes = sum(tree.node_count for tree in trees)
         self._steps = float(sum(tree.max_depth for tree in trees))
         return [predicted(model, encoder.encode(table_of(rows)).numpy(), task) for rows in others]

@@ -17,6 +17,8 @@ from tlplat.domain import DataOptions, DomainContext, Intake, NetworkInput, Targ
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
 from tlplat.tabular import TableInputs, encoder_for
+from tlplat.tasks.classification import Classification
+from tlplat.tasks.sets import labels_card
 from tlplat_finance import sources, split
 from tlplat_finance.assets import CREDIT
 from tlplat_finance.loans import GOOD_BAD, SELF_EMPLOYED, Loans, consumer_credit, read_loans
@@ -31,14 +33,15 @@ def target(options: Any, data: DataOptions, source: SourceModel, context: Domain
         loans = _read(options, data, context, {c.name: c.kind for c in encoder.columns})
     told = _compared(encoder, loans, data.path, context)
     known = source.task.labels if source.task is not None else GOOD_BAD
-    task, targets = sources.credit_task(loans.labels, known, options.positive)
+    task, targets = sources.credit_task(loans, known, options.positive, context.warn)
     everything = sources.credit_examples(loans, encoder, targets)
     if loans.sides is not None:
         everything = dataclasses.replace(everything, validation=loans.sides.validation)
-    parts = _split(options, loans, everything, context.data_seed)
+    parts = _split(options, loans, everything, task, context.data_seed)
     pool, test = (everything.select(torch.from_numpy(rows)) for rows in (parts.pool, parts.test))
     card: dict[str, Any] = {
-        "rows": {label: int((targets == i).sum()) for i, label in enumerate(task.labels)},
+        "rows": len(loans) if task.multi_label else task.facts(targets)["classes"],
+        **labels_card(task, targets),
         "pool_rows": len(pool),
         "test_rows": len(test),
         "split": parts.report,
@@ -73,15 +76,16 @@ def intake(network: NetworkInput, options: Any, data: DataOptions, context: Doma
 def check(options: Any, data: DataOptions, context: DomainContext) -> None:
     """Read the user's rows, look at labels and split."""
     loans = _read(options, data, context, {})
-    _, targets = sources.credit_task(loans.labels, (), options.positive)
-    _split(options, loans, sources.credit_examples(loans, TableEncoder.fit(loans.table), targets), context.data_seed)
+    task, targets = sources.credit_task(loans, (), options.positive, context.warn)
+    rows = sources.credit_examples(loans, TableEncoder.fit(loans.table), targets)
+    _split(options, loans, rows, task, context.data_seed)
 
 
 def pretrained(options: Any, data: DataOptions, context: DomainContext) -> SourceModel:
     """A network trained on the user's rows."""
     assert data.path is not None
     loans = _read(options, data, context, {})
-    task, targets = sources.credit_task(loans.labels, (), options.positive)
+    task, targets = sources.credit_task(loans, (), options.positive, context.warn)
     about = {"data": data.path.name, "license": "", "citation": ""}
     return sources.credit_source(
         data.path.name.partition(".")[0], loans, task, targets, about, context, options.embargo or 0
@@ -140,7 +144,7 @@ def _read(options: Any, data: DataOptions, context: DomainContext, kinds: Mappin
     )
 
 
-def _split(options: Any, loans: Loans, everything: Examples, data_seed: int) -> split.Split:
+def _split(options: Any, loans: Loans, everything: Examples, task: Classification, data_seed: int) -> split.Split:
     """By time where rows have one, and then without pool rows of a group that has test rows; else by group."""
     assert everything.groups is not None
     groups = everything.groups.numpy()
@@ -152,7 +156,7 @@ def _split(options: Any, loans: Loans, everything: Examples, data_seed: int) -> 
         test = loans.sides.test
         return split.Split(np.flatnonzero(~test), np.flatnonzero(test), {"by": loans.sides.by})
     if loans.days is None:
-        return split.by_group(everything.targets, loans.labels, groups, options.test_share, data_seed)
+        return split.by_group(task.strata(everything.targets), task.labels, groups, options.test_share, data_seed)
     found = split.by_time(loans.days, options.test_share, options.embargo or 0)
     apart = ~np.isin(groups[found.pool], groups[found.test])
     if not apart.any():

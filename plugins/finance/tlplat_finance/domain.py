@@ -27,7 +27,7 @@ from tlplat.domain import (
     SourceInfo,
     TargetTask,
 )
-from tlplat.errors import ModelError
+from tlplat.errors import ModelError, UsageError
 from tlplat.model import SourceModel
 from tlplat.modelio import load_source
 from tlplat.tablesource import load_weights
@@ -78,6 +78,7 @@ class FinanceDomain(Domain):
     default_labels: ClassVar[int | None] = 40
     pretrains: ClassVar[bool] = True
     takes_split: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {
         "strategies": ("linear_probe", "pulled_probe", "prototype", "full_ft", "lp_ft", "l2sp", "adapter")
     }
@@ -138,6 +139,8 @@ class FinanceDomain(Domain):
     def check(self, options: Any, data: DataOptions, context: DomainContext) -> None:
         """Read and check the user's data and split, before a source is loaded or pretrained."""
         _need_sound(options)
+        if options.task == "volatility" and data.label_separator is not None:
+            raise UsageError("TL-USAGE", "--label-separator is for classes", fix="leave it out, or add --task credit")
         if data.path is not None:
             (credit if options.task == "credit" else market).check(options, data, context)
 
@@ -179,7 +182,7 @@ class FinanceDomain(Domain):
         """KS, Brier and costs at a cut-off for two classes; value at risk and expected shortfall for volatility."""
         if target.preprocess["kind"] == "credit":
             labels = target.task.info().labels
-            if len(labels) != 2:
+            if len(labels) != 2 or evidence.targets.ndim != 1:
                 return {}
             bad = evidence.targets == 1
             return scoring.closer_look(bad, evidence.predictions[:, 1], target.preprocess["cost_ratio"], labels[1])

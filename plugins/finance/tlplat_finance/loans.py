@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from tlplat.assets import fetch
+from tlplat.data.labelsets import Label, LabelReader
 from tlplat.data.sides import Sides, files_given, given_sides
 from tlplat.domain import DataOptions, DomainContext
 from tlplat.errors import DataError, Finding
 from tlplat_finance.assets import CREDIT
-from tlplat_finance.table import At, columns_of, days, need, read_texts
+from tlplat_finance.table import At, Texts, columns_of, days, need, read_texts
 
 ID, TARGET = "id", "Status"
 GOOD_BAD = ("good", "bad")
@@ -28,16 +29,18 @@ class Loans:
 
     Attributes:
         table: features, as :mod:`tlplat.data.columns` takes them. labels: what came of each row, None where unknown.
+        reader: how labels were read, where they are the user's.
         ids: names of the rows. groups: given ones, or None. days: since 1970, (n,) int64, or None.
         sides: the split that the user made, or None; rows that are selected have none.
     """
 
     table: dict[str, np.ndarray]
-    labels: list[str | None]
+    labels: Sequence[Label]
     ids: list[str]
     groups: list[str] | None = None
     days: np.ndarray | None = None
     sides: Sides | None = None
+    reader: LabelReader | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -50,6 +53,7 @@ class Loans:
             [self.ids[i] for i in rows.tolist()],
             None if self.groups is None else [self.groups[i] for i in rows.tolist()],
             None if self.days is None else self.days[rows],
+            reader=self.reader,
         )
 
 
@@ -93,9 +97,12 @@ def read_loans(
     files = [path] if data is None else files_given(data)
     texts, at = read_texts(path, told, files[1:])
     split = None if data is None else data.split
-    apart = {name for name in (target, time, group, split, ID) if name is not None}
+    separator = None if data is None else data.label_separator
+    reader = None if target is None else LabelReader.of(target, texts, separator)
+    taken = () if reader is None else reader.columns
+    apart = {name for name in (*taken, time, group, split, ID) if name is not None}
     ids = _ids(texts[ID], at) if ID in texts else [at.row(i) for i in range(len(next(iter(texts.values()))))]
-    labels = [None] * len(ids) if target is None else _labels(need(texts, target, at, "--target"), target, at)
+    labels = [None] * len(ids) if reader is None else _labels(texts, reader, at)
     when = None
     if time is not None:
         when, after = days(time, need(texts, time, at, "--time"), at, form, today)
@@ -115,7 +122,7 @@ def read_loans(
     if data is not None:
         names = [] if split is None else need(texts, split, at, "--split")
         sides = given_sides(data, at.sizes, names, at.row)
-    return Loans(columns_of(features, kinds or {}, at), labels, ids, groups, when, sides)
+    return Loans(columns_of(features, kinds or {}, at), labels, ids, groups, when, sides, reader)
 
 
 def told_of_late(rows: Sequence[int], column: str, at: At, late: str, context: DomainContext | None) -> None:
@@ -164,7 +171,10 @@ def _groups(values: Sequence[str | None], column: str, at: At) -> list[str]:
     return [v or "" for v in values]
 
 
-def _labels(values: Sequence[str | None], column: str, at: At) -> list[str | None]:
+def _labels(texts: Texts, reader: LabelReader, at: At) -> list[Label]:
+    columns = {name: need(texts, name, at, "--target") for name in reader.columns}
+    column, count = ", ".join(columns), len(next(iter(columns.values())))
+    values = [reader.read({name: v[i] for name, v in columns.items()}, f"{at.path}, {at.row(i)}") for i in range(count)]
     missing = [i for i, v in enumerate(values) if v is None]
     if missing:
         raise DataError(
@@ -174,7 +184,7 @@ def _labels(values: Sequence[str | None], column: str, at: At) -> list[str | Non
             findings=[Finding("no label", f"{at.row(i)}, column {column}") for i in missing],
             fix="complete the labels, or give these rows with --unlabeled",
         )
-    known = {v for v in values if v is not None}
+    known = {v for v in values if isinstance(v, str)}
     if len(known) > MOST_CLASSES:
         raise DataError(
             "TL-DATA-LABEL-TYPE",
@@ -183,7 +193,7 @@ def _labels(values: Sequence[str | None], column: str, at: At) -> list[str | Non
             expected=f"at most {MOST_CLASSES} classes",
             fix="name a column of classes with --target, or --task volatility for prices",
         )
-    return [_plain(v) for v in values if v is not None]
+    return [_plain(v) if isinstance(v, str) else v for v in values]
 
 
 def _plain(text: str) -> str:

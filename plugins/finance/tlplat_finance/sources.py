@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
+from tlplat.data.labelsets import label_sets
 from tlplat.domain import DomainContext
-from tlplat.errors import DataError
+from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
 from tlplat.plan import Ref
 from tlplat.pretrain import pretrain
@@ -52,17 +53,29 @@ def credit_examples(loans: Loans, encoder: TableEncoder, targets: torch.Tensor) 
 
 
 def credit_task(
-    labels: Sequence[str | None], known: Sequence[str], positive: str | None
+    loans: Loans, known: Sequence[str], positive: str | None, warn: Callable[[str], None] = lambda sentence: None
 ) -> tuple[Classification, torch.Tensor]:
-    """The task and the labels' numbers (n,); of two classes the second is the one that is warned of.
+    """The task and the labels' numbers (n,), or (n, c) zeros and ones where rows have any number of labels.
+
+    Of two classes the second is the one that is warned of.
 
     Args:
         known: the source's labels, whose order is kept where they are the same. positive: named by the user.
 
     Raises:
-        DataError TL-DATA-ONE-CLASS; TL-DATA-LABEL-MISSING: no row of the class ``positive``.
+        DataError TL-DATA-ONE-CLASS; TL-DATA-LABEL-MISSING: no row of the class ``positive``; what
+        :func:`tlplat.data.labelsets.label_sets` raises. UsageError TL-USAGE: ``positive`` beside several labels.
     """
-    found = sorted({label for label in labels if label is not None})
+    sets = None if loans.reader is None else label_sets(loans.labels, loans.ids, loans.reader, warn, known)
+    if sets is not None:
+        if positive is not None:
+            fix = "leave out --positive: each label is warned of by itself"
+            raise UsageError("TL-USAGE", "--positive is for one class a row", where="options.positive", fix=fix)
+        several = Classification(sets.names, multi_label=True)
+        several.check_labelled(sets.targets)
+        return several, sets.targets
+    labels = [label for label in loans.labels if isinstance(label, str)]
+    found = sorted(set(labels))
     if set(found) == set(known):
         found = list(known)
     elif len(found) == 2:
@@ -80,7 +93,7 @@ def credit_task(
         found = [label for label in found if label != positive] + [positive]
     task = Classification(labels=found)
     number = {label: i for i, label in enumerate(found)}
-    return task, torch.tensor([number[label] for label in labels if label is not None], dtype=torch.int64)
+    return task, torch.tensor([number[label] for label in labels], dtype=torch.int64)
 
 
 def salaried_credit(context: DomainContext) -> SourceModel:
@@ -92,7 +105,7 @@ def salaried_credit(context: DomainContext) -> SourceModel:
         "citation": CREDIT.citation,
         "files": {CREDIT.name: CREDIT.sha256},
     }
-    task, targets = credit_task(loans.labels, GOOD_BAD, None)
+    task, targets = credit_task(loans, GOOD_BAD, None)
     return credit_source(CREDIT_NAME, loans, task, targets, about, context)
 
 
@@ -111,7 +124,7 @@ def credit_source(
     if loans.sides is not None:
         parts = split.Split(np.flatnonzero(~loans.sides.test), np.flatnonzero(loans.sides.test), {"by": loans.sides.by})
     elif loans.days is None:
-        parts = split.by_group(targets, loans.labels, groups, VALIDATION, 0)
+        parts = split.by_group(task.strata(targets), task.labels, groups, VALIDATION, 0)
     else:
         parts = split.by_time(loans.days, VALIDATION, embargo)
     encoder = TableEncoder.fit(loans.select(parts.pool).table)
@@ -213,7 +226,7 @@ def lent(source: SourceModel, horizon: int, context: DomainContext) -> Examples 
     encoder = TableEncoder.from_json(source.preprocess["columns"])
     if source.name == CREDIT_NAME:
         loans = consumer_credit(SALARIED, context)
-        _, targets = credit_task(loans.labels, GOOD_BAD, None)
+        _, targets = credit_task(loans, GOOD_BAD, None)
         found = Examples(TableInputs.of(encoder, loans.table), targets, loans.ids)
     elif source.name == VOLATILITY_NAME:
         found = volatility_examples(windows(us_stocks(context, US_UNTIL), horizon), encoder)

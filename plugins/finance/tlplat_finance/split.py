@@ -11,6 +11,7 @@ import torch
 
 from tlplat.data.examples import Inputs
 from tlplat.data.quality import row_digests
+from tlplat.data.setsplits import held_out_sets
 from tlplat.data.splits import stratified
 from tlplat.errors import DataError, UsageError
 
@@ -75,21 +76,23 @@ def grouped(inputs: Inputs, given: Sequence[Hashable] | None) -> np.ndarray:
     return np.unique([root(i) for i in range(len(inputs))], return_inverse=True)[1].astype(np.int64)
 
 
-def by_group(
-    targets: torch.Tensor, labels: Sequence[str | None], groups: np.ndarray, share: float, data_seed: int
-) -> Split:
-    """About ``share`` of the rows as test rows, groups whole, classes alike; ``labels`` are what targets number.
+def by_group(strata: torch.Tensor, labels: Sequence[str], groups: np.ndarray, share: float, data_seed: int) -> Split:
+    """About ``share`` of the rows as test rows, groups whole, classes (n,) or labels (n, c) alike; ``labels``: names.
 
     Raises:
         DataError TL-DATA-CLASS-SMALL: rows of a class in one group only.
     """
-    y = targets.numpy()
+    y = strata.numpy()
+    if y.ndim == 2:
+        test = held_out_sets(y, groups, share, data_seed, labels)
+        report = {"by": "groups of equal or related rows, labels alike", "groups": int(groups.max()) + 1}
+        return Split(np.flatnonzero(~test), np.flatnonzero(test), report)
     for label in np.unique(y).tolist():
         rows = np.flatnonzero(y == label)
         if len(np.unique(groups[rows])) < 2:
             raise DataError(
                 "TL-DATA-CLASS-SMALL",
-                f"class {labels[rows[0]]!r} has all its rows ({len(rows)}) in one group (of --group, or of equal "
+                f"class {labels[label]!r} has all its rows ({len(rows)}) in one group (of --group, or of equal "
                 "rows); a split needs 2",
                 fix="give more rows of that class, or leave it out",
             )

@@ -15,7 +15,6 @@ import numpy as np
 
 from tlplat.data.records import need_same
 from tlplat.data.sheets import read_sheet
-from tlplat.data.tables import fix_for
 from tlplat.errors import DataError, Finding, did_you_mean
 
 Texts = Mapping[str, Sequence[str | None]]
@@ -67,7 +66,7 @@ def need(columns: Texts, name: str, at: At, flag: str) -> Sequence[str | None]:
             where=str(at.path),
             found=", ".join(columns),
             expected=name,
-            fix=fix_for(name, f"name the column that is there with {flag}"),
+            fix=f"name the column that is there with {flag}",
         )
     return columns[name]
 
