@@ -34,6 +34,7 @@ from tlplat.data.examples import Examples
 from tlplat.data.splits import draw_labels, partition
 from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.features import FeatureStore
+from tlplat.members import Decision
 from tlplat.model import SourceModel
 from tlplat.registry import Registry
 from tlplat.stage import steps_of, takes_head
@@ -63,9 +64,12 @@ class Draw:
         task, organism = self.cell.split("/")
         context = DomainContext(self.registry, cache_root(), data_seed=self.number, threads=torch.get_num_threads())
         domain = plugins.domain("genomics", self.registry)
-        here, there = (domain.Options(task=task, target_organism=o) for o in (organism, OTHER[organism]))
+        here, there = (
+            domain.Options.model_validate({"task": task, "target_organism": o}) for o in (organism, OTHER[organism])
+        )
         source = domain.source("e-coli", here, context)
-        return source, *(domain.target(o, DataOptions(), source, context) for o in (here, there))
+        first, second = (domain.target(o, DataOptions(), source, context) for o in (here, there))
+        return source, first, second
 
     @cached_property
     def bench(self) -> Bench:
@@ -102,7 +106,7 @@ class Draw:
         labelled = self.labelled(count)
         fold = partition(labelled, self.number, self.loaded[1].task, 5)[0]
         train, held = Rows(labelled, fold.train), Rows(labelled, fold.validation)
-        best = (-np.inf, 0.0, None)
+        best: tuple[float, float, Decision | None] = (-np.inf, 0.0, None)
         for decay in decays:
             candidate = self.candidate("full_ft", weight_decay=decay)
             outcome = candidate.run(self.bench, train, [held], self.number, validation=held, keep_best=True)

@@ -109,7 +109,13 @@ def work(peer: str) -> Callable[..., Tensor]:
 
 
 def exact(x: Tensor, y: Tensor, block: FrozenBlock, w: Tensor, b: Tensor) -> Tensor:
-    wide = FrozenBlock(block.weight.double(), block.bias.double(), block.activation, block.norm, block.pool)
+    wide = FrozenBlock(
+        block.weight.double(),
+        None if block.bias is None else block.bias.double(),
+        block.activation,
+        block.norm,
+        block.pool,
+    )
     w, b = (t.detach().double().requires_grad_() for t in (w, b))
     total = torch.zeros_like(w)
     for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
@@ -213,7 +219,7 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, metavar=("PEER", "SHAPE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(*args.child, args.repeats)))
+        print(json.dumps(measure(args.child[0], args.child[1], args.repeats)))
         return
     path = RESULTS / "extraction.json"
     kept = json.loads(path.read_text(encoding="utf-8"))["about"]["measured"] if args.keep else {}

@@ -75,7 +75,7 @@ def context() -> Any:
     return DomainContext(registry, cache_root(), threads=torch.get_num_threads())
 
 
-def store(given: Any, folder: str, precision: str) -> Any:
+def store(given: Any, folder: str, precision: Any) -> Any:
     """A feature cache of its own, empty."""
     from tlplat.cache import TensorCache
     from tlplat.features import FeatureStore

@@ -36,7 +36,7 @@ def cell(task: str, organism: str, labels: int, draw: int) -> list[dict[str, Any
     plugins.load("tlplat.strategies", list(STRATEGIES), registry)
     plugins.load("tlplat.tasks", None, registry)
     domain = plugins.domain("genomics", registry)
-    options = domain.Options(task=task, target_organism=organism)
+    options = domain.Options.model_validate({"task": task, "target_organism": organism})
     context = DomainContext(registry, cache_root(), data_seed=draw, threads=torch.get_num_threads())
     source = domain.source("e-coli", options, context)
     target = domain.target(options, DataOptions(), source, context)

@@ -143,7 +143,13 @@ def lbfgs(name: str, repeats: int) -> dict[str, Any]:
 def many(name: str, repeats: int) -> dict[str, Any]:
     n, d, c = SHAPES[name]
     z, y = data(n, d, c)
-    options = {"solver": "sgd", "learning_rate": RATE, "batch_size": BATCH, "max_iter": 1, "impl": "native"}
+    options: dict[str, Any] = {
+        "solver": "sgd",
+        "learning_rate": RATE,
+        "batch_size": BATCH,
+        "max_iter": 1,
+        "impl": "native",
+    }
     decays = [10.0 ** (-k / 8) for k in range(32)]
     rows = batches(n, 1)
 

@@ -7,6 +7,7 @@ epochs) that give the head. ``SOLVERS``: the convex problem to one objective. ``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,8 @@ def _loop(
     z: Tensor, c: int, batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]], step: Step, epochs: int
 ) -> Head:
     w, b = torch.zeros(c, z.shape[1], requires_grad=True), torch.zeros(c, requires_grad=True)
-    optimiser = torch.optim.SGD([{"params": [w], "weight_decay": DECAY}, {"params": [b]}], lr=RATE, momentum=0.9)
+    groups: list[dict[str, Any]] = [{"params": [w], "weight_decay": DECAY}, {"params": [b]}]
+    optimiser = torch.optim.SGD(groups, lr=RATE, momentum=0.9)
     for epoch in range(epochs):
         for x, t in batches(epoch):
             optimiser.zero_grad()

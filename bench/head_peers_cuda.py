@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def eager(z: Tensor, y: Tensor, c: int, rows: list[Tensor]) -> Tensor:
         torch.zeros(c, z.shape[1], device="cuda", requires_grad=True),
         torch.zeros(c, device="cuda", requires_grad=True),
     )
-    groups = [{"params": [w], "weight_decay": DECAY}, {"params": [b]}]
+    groups: list[dict[str, Any]] = [{"params": [w], "weight_decay": DECAY}, {"params": [b]}]
     optimiser = torch.optim.SGD(groups, lr=RATE, momentum=0.9)
     for index in rows:
         optimiser.zero_grad()

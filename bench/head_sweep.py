@@ -90,7 +90,7 @@ def compiled(z: Tensor, y: Tensor, c: int, heads: list[Any]) -> list[Head]:
         options = torch.tensor(decay), torch.tensor(rate)
         for epoch in range(EPOCHS):
             for rows in epoch_order(len(x), seed, epoch).split(BATCH):
-                _compiled_step(x[rows], t[rows], *state, *options)
+                _compiled_step(x[rows], t[rows], *state, *options)  # type: ignore[call-arg]  # of lists
         found.append((state[0], state[1]))
     return found
 

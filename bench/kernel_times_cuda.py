@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from machine import machine, publish
@@ -66,7 +67,7 @@ def main() -> None:
             add(kind, f"{name}: {n}, {d}, {c}", lambda z=z, y=y, w=w: softmax_head_loss(z, y, w, impl="native"))
     for name, (n, d, c, heads) in STEPS.items():
         z, y = problem(n, d, c)
-        options = {"solver": "sgd", "weight_decay": [0.1] * heads, "max_iter": 1, "impl": "native"}
+        options: dict[str, Any] = {"solver": "sgd", "weight_decay": [0.1] * heads, "max_iter": 1, "impl": "native"}
         work = lambda z=z, y=y, c=c, options=options: fit_softmax_heads(z, y, c, **options)  # noqa: E731
         add("SGD, a step of 256 rows", f"{name}: {n}, {d}, {c}", work, -(-n // 256))
     for name, (n, d, c) in {"A": (1797, 64, 10), "B": FULL["B"]}.items():

@@ -65,7 +65,7 @@ def turned(rows: Examples, share: float, classes: int, draw: int) -> tuple[Examp
     y = rows.targets.clone()
     chosen = rng.choice(len(y), round(share * len(y)), replace=False)
     for i in chosen.tolist():
-        y[i] = (y[i] + 1 + rng.integers(classes - 1)) % classes
+        y[i] = (y[i] + 1 + int(rng.integers(classes - 1))) % classes
     return dataclasses.replace(rows, targets=y), set(chosen.tolist())
 
 

@@ -49,11 +49,14 @@ def shuffled_source(honest: SourceModel, draw: int, context: DomainContext) -> S
     split = split_windows(windows, 0.1, 0)
     parts = [examples(windows, split, ~split.test), examples(windows, split, split.test)]
     generator = torch.Generator().manual_seed(draw)
-    wrong = [dataclasses.replace(p, targets=p.targets[torch.randperm(len(p), generator=generator)]) for p in parts]
+    train, held = (
+        dataclasses.replace(p, targets=p.targets[torch.randperm(len(p), generator=generator)]) for p in parts
+    )
     return pretrain(
         f"shuffled-{draw}",
         honest.base,
-        *wrong,
+        train,
+        held,
         Classification(labels=labels),
         honest.preprocess,
         {"data": "labels permuted", "license": "none", "citation": "none"},
