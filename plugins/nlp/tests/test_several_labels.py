@@ -189,6 +189,14 @@ def test_classes_that_look_like_lists_are_told_how_they_are_read(context, encode
     assert "--label-separator ';'" in caught.value.fix
 
 
+def test_empty_cells_among_lists_are_told_how_to_be_read(context, encoder_folder, write):
+    rows = [("a film", []), *made(40)]
+    with pytest.raises(DataError) as caught:
+        target_of(context, encoder_folder, write("rows.csv", as_csv(rows)), target="tags")
+    assert caught.value.code == "TL-DATA-LABEL-MISSING"
+    assert "--label-separator ';', where an empty cell means none of them" in caught.value.fix
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, encoder_folder):
     """A folder with data of 240 rows and a run on them."""

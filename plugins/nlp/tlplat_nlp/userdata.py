@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples
-from tlplat.data.labelsets import Label, LabelReader
+from tlplat.data.labelsets import Label, LabelReader, read_apart
 from tlplat.data.opening import Limits
 from tlplat.data.records import Record, Wanted, read_records
 from tlplat.data.sides import Sides, files_given, given_sides
@@ -53,12 +53,15 @@ def labelled_rows(path: Path, options: Any, data: DataOptions, context: DomainCo
         _refuse_empty(rows, empty, path, "fill them in, or leave them out with --empty-text drop")
     missing = [i for i, label in enumerate(rows.labels) if label is None]
     if missing:
+        apart = read_apart([label for label in rows.labels if isinstance(label, str)])
         raise DataError(
             "TL-DATA-LABEL-MISSING",
             f"{len(missing)} of {len(rows)} rows have no label",
             where=str(path),
             findings=[Finding("no label", rows.ids[i]) for i in missing],
-            fix="complete the labels, or give these rows with --unlabeled",
+            fix=f"{apart}, where an empty cell means none of them"
+            if apart
+            else "complete the labels, or give these rows with --unlabeled",
         )
     return rows
 
