@@ -82,7 +82,7 @@ def read_tensors(
         with read_errors(path):
             known = _verify(path)
             if require_checksum and not known:
-                raise _corrupt(path, "it has no checksum")
+                raise damaged(path, "it has no checksum")
             # by descriptor: safe_open refuses a path that is not UTF-8
             with open(path, "rb") as raw, safe_open(f"/dev/fd/{raw.fileno()}", framework="pt") as file:
                 # clone: memory aligned as torch aligns it, so that a result does not depend on where a tensor came from
@@ -96,7 +96,7 @@ def read_tensors(
                 where=str(path),
                 fix="save the tensors as float32, bfloat16 or int64",
             ) from error
-        raise _corrupt(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     metadata.pop(CHECKSUM, None)
     return {name: t.to(device) for name, t in tensors.items()}, metadata
 
@@ -153,14 +153,15 @@ def _verify(path: Path) -> bool:
         while block := file.read(_BLOCK):
             digest.update(block)
     if digest.hexdigest().encode() != match[1]:
-        raise _corrupt(path, "its content does not match its checksum")
+        raise damaged(path, "its content does not match its checksum")
     return True
 
 
-def _corrupt(path: Path, reason: str) -> ModelError:
+def damaged(path: Path, why: str, again: str = "make it again") -> ModelError:
+    """TL-MODEL-CORRUPT for a file of a model's; ``again``: how whoever has the model writes it anew."""
     return ModelError(
         "TL-MODEL-CORRUPT",
-        f"{path.name} is damaged: {reason}",
+        f"{path.name} is damaged: {why}",
         where=str(path),
-        fix="restore the file from a copy, or make it again",
+        fix=f"restore the file from a copy, or {again}",
     )

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from tlplat.archives import check_member
 from tlplat.disk import read_errors
 from tlplat.errors import ModelError
-from tlplat.tensorfile import read_tensors
+from tlplat.tensorfile import damaged, read_tensors
 
 NESTS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 """Where training scripts put a model's tensors beside epoch and optimiser; the first that is there counts."""
@@ -37,7 +37,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     """
     head = _head(path)
     if not head:
-        raise _corrupt(path, "it has 0 bytes")
+        raise damaged(path, "it has 0 bytes")
     if _is_safetensors(head):
         return read_tensors(path)[0]
     if head.startswith(b"PK"):
@@ -86,7 +86,7 @@ def _parts(index: Path) -> set[str]:
     try:
         return {str(value) for value in json.loads(text)["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _corrupt(index, "it is no index of weights") from error
+        raise damaged(index, "it is no index of weights") from error
 
 
 def metadata_of(path: Path) -> dict[str, str]:
@@ -109,7 +109,7 @@ def _look_into_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise _corrupt(path, f"it is truncated or no whole archive ({error})") from error
+        raise damaged(path, f"it is truncated or no whole archive ({error})") from error
     swollen = sum(m.file_size for m in members)
     if swollen > MOST_RATIO * path.stat().st_size:
         raise ModelError(
@@ -137,7 +137,7 @@ def _loaded(path: Path) -> Any:
             raise _unsafe(path, f"it asks for {asked[1]}, and a state_dict needs tensors alone") from error
         if "Weights only load failed" in text or "magic number" in text.lower():
             raise _unsafe(path, "it is a pickle that is not supported: no state_dict that torch.save wrote") from error
-        raise _corrupt(path, f"it is truncated or no weights file ({type(error).__name__})") from error
+        raise damaged(path, f"it is truncated or no weights file ({type(error).__name__})") from error
 
 
 def _tensors(found: Any, path: Path) -> dict[str, Any]:
@@ -168,12 +168,3 @@ def _no_state(found: Any, path: Path) -> NoReturn:
 
 def _unsafe(path: Path, why: str) -> ModelError:
     return ModelError("TL-MODEL-UNSAFE", f"{path.name} is refused: {why}", where=str(path), fix=_TO_CONVERT)
-
-
-def _corrupt(path: Path, why: str) -> ModelError:
-    return ModelError(
-        "TL-MODEL-CORRUPT",
-        f"{path.name} is damaged: {why}",
-        where=str(path),
-        fix="restore the file from a copy, or make it again",
-    )

@@ -20,6 +20,7 @@ from tlplat.archives import check_member
 from tlplat.disk import read_errors
 from tlplat.errors import ModelError
 from tlplat.kerasio.hdf5 import check_objects, library, text_attribute
+from tlplat.tensorfile import damaged
 
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK"
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -161,12 +162,7 @@ def _json(text: bytes | str, path: Path, name: str) -> Any:
 
 def corrupt(path: Path, why: str) -> ModelError:
     """TL-MODEL-CORRUPT for the file."""
-    return ModelError(
-        "TL-MODEL-CORRUPT",
-        f"{path.name} is damaged: {why}",
-        where=str(path),
-        fix="restore the file from a copy, or save the model again with model.save('model.keras')",
-    )
+    return damaged(path, why, "save the model again with model.save('model.keras')")
 
 
 def _too_big(path: Path, message: str, found: str) -> ModelError:

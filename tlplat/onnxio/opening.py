@@ -5,7 +5,6 @@ onnxruntime never sees the file, only bytes in memory that hold all tensors: it 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from tlplat.disk import read_errors
 from tlplat.errors import Finding, ModelError, PluginError
 from tlplat.onnxio.external import inlined
+from tlplat.tensorfile import damaged
 
 MOST_BYTES = (1 << 31) - 1
 """What a protobuf can hold."""
@@ -144,12 +144,7 @@ def _first_line(error: Exception) -> str:
 
 def corrupt(path: Path, why: str) -> ModelError:
     """TL-MODEL-CORRUPT for the file."""
-    return ModelError(
-        "TL-MODEL-CORRUPT",
-        f"{os.path.basename(path)} is damaged: {why}",
-        where=str(path),
-        fix="restore the file from a copy, or export the model again",
-    )
+    return damaged(path, why, "export the model again")
 
 
 def too_big(path: Path, message: str, found: str) -> ModelError:
