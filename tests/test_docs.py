@@ -121,7 +121,7 @@ def test_commands_parse():
 
 @pytest.mark.parametrize(
     ("page", "domains", "commands"),
-    [("finance", ["finance"], 2), ("genomics", ["genomics"], 6), ("nlp", ["nlp"], 2), ("files", ["finance", "nlp"], 3)],
+    [("finance", ["finance"], 2), ("genomics", ["genomics"], 6), ("nlp", ["nlp"], 2), ("files", ["finance", "nlp"], 6)],
 )
 def test_data_of_a_domains_page_are_accepted(page, domains, commands, tmp_path, monkeypatch, capfd):
     """Its files are written, and its commands' data pass the check that precedes a run."""
