@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from tlplat.checks.drift import drift
@@ -40,6 +41,7 @@ def test_rare_labels_and_nearly_constant_ones_are_small():
 
 
 def test_turned_labels_are_doubted_one_by_one():
+    pytest.importorskip("cleanlab")
     made = rows(300)
     assert sum(len(issue.rows) for issue in label_errors(made, features(made.inputs), TASK)) < 12
     turned = {(i, c) for c in range(3) for i in range(c, 300, 30)}
@@ -48,11 +50,12 @@ def test_turned_labels_are_doubted_one_by_one():
     (issue,) = label_errors(made, features(made.inputs), TASK)
     said = set(issue.rows)
     planted = {f"r{i}: rather {'not ' if made.targets[i, c] else ''}{TASK.labels[c]}" for i, c in turned}
-    assert len(said & planted) >= 0.7 * len(said) > 0
+    assert len(said & planted) >= 0.8 * len(said) > 0
     assert len(said & planted) >= 20
-    assert issue.left_out
-    assert len(issue.left_out) == len({row.partition(":")[0] for row in said})
-    assert issue.message.startswith(f"{len(said)} labels of {len(issue.left_out)} of 300 rows are doubtful")
+    rows_said = {row.partition(":")[0] for row in said}
+    assert {f"r{i}" for i in issue.left_out} <= rows_said
+    assert len(issue.left_out) > 15
+    assert issue.message.startswith(f"{len(said)} labels of {len(rows_said)} of 300 rows are doubtful")
 
 
 def test_an_input_that_is_one_of_the_labels():

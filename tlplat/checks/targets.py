@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,9 +21,11 @@ FEW = 10
 """Labelled rows below which a class is told to be small."""
 GIVEN_AWAY = 0.999
 """AUROC, or absolute correlation, at which one input is taken for the target."""
+DOUBTED = 0.25
+"""Probability of a row's own class up to which its label is said to look wrong."""
 BY_CHANCE = 0.5
-"""Share of the labels that look wrong which may be right, and only rare where classes overlap."""
-LEAST, MANY = 30, 200
+"""Share of the labels that are left out which may be right, and only rare where classes overlap."""
+LEAST = 30
 
 
 def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
@@ -45,117 +49,106 @@ def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
 
 
 def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[Issue]:
-    """Labels that are less likely than overlapping classes explain, as a head on frozen features sees it.
+    """Labels that a head on frozen features, fitted without the row, is confident against (Northcutt et al. 2021).
 
-    Where rows have any number of labels, each label is a question of its own.
+    Where rows have any number of labels, each label is a question of its own. ``left_out`` are those alone that chance
+    does not explain (:class:`Doubts`). Where cleanlab is not installed a note says so.
     """
     info, targets = task.info(), labelled.targets.numpy()
     several = bool(info.options.get("multi_label"))
     if not {"fit_head", "probabilities"} <= info.offers or targets.ndim != 1 + several or len(labelled) < LEAST:
         return
-    wrong, expected = doubtful(labelled, features, task)
-    if wrong:
-        rather = [f"{'not ' if several and targets[i, c] else ''}{info.labels[c]}" for i, c in wrong]
-        rows = list(dict.fromkeys(i for i, _ in wrong))
-        many = f"{len(wrong)} labels of {len(rows)}" if several else str(len(wrong))
+    if importlib.util.find_spec("cleanlab") is None:
+        yield Issue(
+            "label_errors",
+            "note",
+            "labels were not checked: cleanlab is not installed",
+            "pip install 'tlplat[check]' and check again",
+        )
+        return
+    said = out_of_fold(labelled, features, task)
+    doubts = doubts_of_sets(targets, said) if several else doubts_of(targets, said)
+    if doubts.named:
+        named = [f"{'not ' if several and targets[i, c] else ''}{info.labels[c]}" for i, c in doubts.named]
+        rows = list(dict.fromkeys(i for i, _ in doubts.named))
+        many = f"{len(doubts.named)} labels of {len(rows)}" if several else len(rows)
         yield Issue(
             "label_errors",
             "warning",
-            f"{many} of {len(labelled)} {'rows' if several else 'labels'} are doubtful: other rows speak clearly for "
-            f"{'the contrary' if several else 'another class'}; chance explains {expected:.1f} of them, where classes "
-            "overlap",
-            "look at these rows, the most doubtful first, and mend the labels that are wrong; --clean leaves all of "
-            "them out of training",
-            rows=[f"{labelled.ids[i]}: rather {what}" for (i, _), what in zip(wrong, rather, strict=True)],
-            figures={"expected_by_chance": round(expected, 2)},
-            left_out=rows,
+            f"{many} of {len(labelled)} {'rows' if several else 'labels'} are doubtful: the other rows speak for "
+            f"{'the contrary' if several else 'another class'}; where classes overlap, chance alone explains "
+            f"{min(doubts.expected, len(doubts.named)):.0f} of them",
+            "look at these rows, the most doubtful first: some are wrong, some merely rare where classes overlap; "
+            f"--clean leaves {len(doubts.sure)} rows that chance does not explain out of training",
+            rows=[f"{labelled.ids[i]}: rather {what}" for (i, _), what in zip(doubts.named, named, strict=True)],
+            figures={"expected_by_chance": round(doubts.expected, 2)},
+            left_out=doubts.sure,
         )
 
 
-def doubtful(labelled: Examples, features: Tensor, task: Task) -> tuple[list[tuple[int, int]], float]:
-    """What :func:`improbable` names, by heads that see neither the row nor, where rows are many, what it named first.
+@dataclass(frozen=True)
+class Doubts:
+    """Labels that look wrong.
 
-    Wrong labels make a head unsure of the right ones; without the worst of them it finds the others. One more look is
-    enough, and from :data:`MANY` rows on: else it ends in a head that is sure of itself, and names what is merely rare.
-
-    Returns:
-        (row, the class that others speak for, or the label that is wrongly there or not), the most doubtful first, and
-        how many of them chance explains.
+    Attributes:
+        named: (row, the class that others speak for, or the label that is wrongly there or not), the most doubtful
+            first: cleanlab's, of which the label has at most :data:`DOUBTED`.
+        sure: rows among them below the line up to which :data:`BY_CHANCE` of all labels, at most, are what would be
+            there if each label were drawn by its row's probabilities: a false discovery rate (Benjamini & Hochberg
+            1995; with the exact distribution of each row, Heyse 2011).
+        expected: how many labels up to the last one named there would be by chance.
     """
-    found: list[tuple[int, int]] = []
-    expected = 0.0
-    for _ in range(2 if len(labelled) >= MANY else 1):
-        named = sorted({i for i, _ in found})
-        said = out_of_fold(labelled, features, task, named)
-        found, expected = _named(labelled.targets.numpy(), said, np.setdiff1d(np.arange(len(labelled)), named))
-    return found, expected
+
+    named: list[tuple[int, int]]
+    sure: list[int]
+    expected: float
 
 
-def _named(targets: np.ndarray, said: np.ndarray, sound: np.ndarray) -> tuple[list[tuple[int, int]], float]:
-    if targets.ndim == 1:
-        wrong, expected = improbable(targets, said, sound)
-        return [(i, int(said[i].argmax())) for i in wrong], expected
+def doubts_of(y: np.ndarray, said: np.ndarray) -> Doubts:
+    """Of classes y (n,), by probabilities (n, classes) of heads that did not see the row.
+
+    What chance explains is told by probabilities at the temperature of least loss, so that they mean what they say (Guo
+    et al. 2017).
+    """
+    from cleanlab.filter import find_label_issues
+
+    found = find_label_issues(y, said, return_indices_ranked_by="self_confidence", filter_by="both", n_jobs=1)
+    named = [int(i) for i in found if said[i, y[i]] <= DOUBTED]
+    honest = apply_temperature(said, fit_temperature(y, said))
+    own, every = honest[np.arange(len(y)), y], np.sort(honest.ravel())
+    by_chance = np.r_[0.0, np.cumsum(every)][np.searchsorted(every, own, side="right")]
+    below = np.searchsorted(np.sort(own), own, side="right")
+    passed = own[by_chance <= BY_CHANCE * below]
+    line = passed.max() if len(passed) else -1.0
+    sure = [i for i in named if own[i] <= line]
+    return Doubts([(i, int(said[i].argmax())) for i in named], sure, float(by_chance[named].max()) if named else 0.0)
+
+
+def doubts_of_sets(targets: np.ndarray, said: np.ndarray) -> Doubts:
+    """Of sets (n, c), by probabilities (n, c)."""
     found: list[tuple[float, int, int]] = []
+    sure: set[int] = set()
     expected = 0.0
     for c in range(targets.shape[1]):
         y, both = targets[:, c].astype(np.int64), np.stack([1 - said[:, c], said[:, c]], axis=1)
-        wrong, by_chance = improbable(y, both, sound)
-        found += [(float(both[i, y[i]]), i, c) for i in wrong]
-        expected += by_chance
-    return [(i, c) for _, i, c in sorted(found)], expected
+        if len(np.unique(y)) < 2:
+            continue
+        doubts = doubts_of(y, both)
+        found += [(float(both[i, y[i]]), i, c) for i, _ in doubts.named]
+        sure.update(doubts.sure)
+        expected += doubts.expected
+    named = [(i, c) for _, i, c in sorted(found)]
+    return Doubts(named, [i for i in dict.fromkeys(i for i, _ in named) if i in sure], expected)
 
 
-def improbable(y: np.ndarray, said: np.ndarray, sound: np.ndarray | None = None) -> tuple[list[int], float]:
-    """Rows whose label has so small a probability as to be wrong rather than rare, the least probable first.
-
-    The line is the largest probability up to which :data:`BY_CHANCE` of the labels, or fewer, are what would be there
-    if each label were drawn by its row's probabilities: a false discovery rate (Benjamini & Hochberg 1995; with the
-    exact distribution of each row, Heyse 2011). So where classes overlap, and improbable labels are to be expected, few
-    are named; where they do not, all that contradict.
-
-    Args:
-        y: (n,) class indices. said: (n, classes) probabilities of heads that did not see the row; they are brought to
-            the temperature of least loss first, so that they mean what they say (Guo et al. 2017). sound: rows that
-            this temperature is fitted on; default: all.
-
-    Returns:
-        numbers of the rows, and how many labels up to that line chance explains.
-    """
-    known = slice(None) if sound is None else sound
-    said = apply_temperature(said, fit_temperature(y[known], said[known]))
-    own = said[np.arange(len(y)), y]
-    order = np.argsort(own, kind="stable")
-    every = np.sort(said.ravel())
-    by_chance = np.r_[0.0, np.cumsum(every)][np.searchsorted(every, own[order], side="right")]
-    passed = np.flatnonzero(by_chance <= BY_CHANCE * np.arange(1, len(y) + 1))
-    if not len(passed):
-        return [], 0.0
-    last = int(passed[-1])
-    wrong = [int(i) for i in order[: last + 1] if said[i].argmax() != y[i]]
-    return wrong, float(by_chance[last])
-
-
-def out_of_fold(labelled: Examples, features: Tensor, task: Task, without: Sequence[int] = ()) -> np.ndarray:
-    """Probabilities (n, classes) of each labelled row by a head that was fitted without its fold.
-
-    ``without``: rows that no head is fitted on, where each class has others.
-    """
+def out_of_fold(labelled: Examples, features: Tensor, task: Task) -> np.ndarray:
+    """Probabilities (n, classes) of each labelled row by a head that was fitted without its fold."""
     found = np.zeros((len(labelled), task.info().outputs))
-    kept = torch.ones(len(labelled), dtype=torch.bool)
-    kept[list(without)] = False
     for fold in partition(labelled, 0, task, FOLDS):
-        rows = fold.train[kept[fold.train]]
-        if _values(labelled.targets[rows]) < _values(labelled.targets[fold.train]):
-            rows = fold.train
-        settled = task.settled(labelled.targets[rows])
-        head = settled.fit_head(features[rows], labelled.targets[rows], {})
+        settled = task.settled(labelled.targets[fold.train])
+        head = settled.fit_head(features[fold.train], labelled.targets[fold.train], {})
         found[fold.validation] = settled.decode(features[fold.validation] @ head.weight.T + head.bias)
     return found
-
-
-def _values(targets: Tensor) -> int:
-    """Different targets: classes, or over all labels whether some rows have and lack it."""
-    return sum(len(torch.unique(column)) for column in targets.reshape(len(targets), -1).T)
 
 
 def given_away(pool: Examples, task: Task) -> Iterator[Issue]:

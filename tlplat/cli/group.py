@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "Write a run's model as a file for others to run.",
     "serve": "Serve a run's model over HTTP.",
     "report": "Show the report of a run.",
+    "compare": "Show what several runs found, side by side.",
     "explain": "Show what a run's model looks at.",
     "pretrain": "Train a source model on your data, to keep and to hand on.",
     "check-data": "Look through your data before any training.",
