@@ -13,8 +13,8 @@ from tlplat.data.opening import plain_suffix
 from tlplat.data.records import KINDS, Wanted, read_records
 from tlplat.errors import DataError
 
-ROWS = 1000
-"""Rows that are looked at."""
+ROWS, FEWEST = 1000, 5
+"""Rows that are looked at, and that must be there."""
 MOST_CLASSES, ROWS_A_CLASS = 50, 5
 """So many different values, each of so many rows on average, make a column of classes."""
 TARGETS = ("label", "labels", "target", "class", "category", "tags", "outcome", "y")
@@ -31,19 +31,21 @@ Columns = Mapping[str, Sequence[str]]
 def first_rows(path: Path) -> dict[str, list[str]]:
     """Columns of a table's first rows as texts, "" where a value is missing; nothing where it cannot be read as one.
 
-    What is wrong with it is told by the reader that reads all of it.
+    What is wrong with it is told by the reader that reads all of it. Of fewer than :data:`FEWEST` rows nothing is told.
     """
     columns: dict[str, list[str]] = {}
+    rows = 0
     try:
         if plain_suffix(files_of(path, KINDS)[0]) not in KINDS:
             return {}
         wanted = Wanted(line_breaks=True, told=lambda file, separator: None)
         for row in islice(read_records(path, wanted), ROWS):
+            rows += 1
             for name, value in row.values.items():
                 columns.setdefault(name, []).append(_text(value))
     except DataError:
-        return columns
-    return columns
+        pass
+    return columns if rows >= FEWEST else {}
 
 
 def named(columns: Collection[str], names: Sequence[str]) -> str | None:
