@@ -79,7 +79,7 @@ class LabelReader:
         value = values[self.columns[0]]
         if isinstance(value, list | tuple):
             return self._listed(value, where)
-        name = self._name(value, where)
+        name = cell_name(value, self.columns[0], where)
         if self.separator is None:
             return name
         parts = (name or "").split(self.separator)
@@ -108,7 +108,7 @@ class LabelReader:
                 where=where,
                 fix="leave out --label-separator",
             )
-        names = [self._name(value, where) for value in values]
+        names = [cell_name(value, self.columns[0], where) for value in values]
         if None in names:
             raise DataError(
                 "TL-DATA-LABEL-MISSING",
@@ -118,20 +118,22 @@ class LabelReader:
             )
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
-    def _name(self, value: Any, where: str) -> str | None:
-        if value is None or value != value or value == "":
-            return None
-        if isinstance(value, bool):
-            return str(value).lower()
-        if not isinstance(value, str | int | float):
-            raise DataError(
-                "TL-DATA-LABEL-TYPE",
-                f"{self.columns[0]!r} holds a {type(value).__name__} where a name or a number is wanted",
-                where=where,
-                fix='give one name or whole number a row, or a list of them, such as ["a", "b"]',
-            )
-        whole = isinstance(value, float) and value.is_integer()
-        return str(int(value)) if whole else str(value).strip() or None
+
+def cell_name(value: Any, column: str, where: str) -> str | None:
+    """A label, group or id as a string; None where it is missing. Raises DataError TL-DATA-LABEL-TYPE for others."""
+    if value is None or value != value or value == "":
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float):
+        raise DataError(
+            "TL-DATA-LABEL-TYPE",
+            f"{column!r} holds a {type(value).__name__} where a name or a number is wanted",
+            where=where,
+            fix='give one name or whole number a row, or labels as a list of them, such as ["a", "b"]',
+        )
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value).strip() or None
 
 
 @dataclass(frozen=True)

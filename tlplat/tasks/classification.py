@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tlplat.calibration import Calibration, apply_temperature
-from tlplat.data.labelsets import read_apart
+from tlplat.data.labelsets import Label, LabelReader, label_sets, read_apart
 from tlplat.errors import DataError
 from tlplat.hookspecs import hookimpl
 from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
@@ -59,6 +59,31 @@ class Classification(Task):
                 found=", ".join(self.labels) or "no label",
                 fix="add rows of another class, or check that the label column is the right one",
             )
+
+    @classmethod
+    def of_sets(
+        cls,
+        labels: Sequence[Label],
+        ids: Sequence[str],
+        reader: LabelReader | None,
+        warn: Callable[[str], None],
+        known: Sequence[str] = (),
+    ) -> tuple[Classification, Tensor] | None:
+        """The task and targets (n, c) of rows that may have any number of labels; None where each has one.
+
+        Args:
+            labels, ids, warn, known: as of :func:`tlplat.data.labelsets.label_sets`. reader: how labels were read;
+                None where no table says them.
+
+        Raises:
+            DataError: what that raises. TL-DATA-CLASS-SMALL: labels of fewer than two rows.
+        """
+        sets = None if reader is None else label_sets(labels, ids, reader, warn, known)
+        if sets is None:
+            return None
+        task = cls(sets.names, multi_label=True)
+        task.check_labelled(sets.targets)
+        return task, sets.targets
 
     @classmethod
     def example(cls) -> Classification:

@@ -10,7 +10,6 @@ import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
-from tlplat.data.labelsets import label_sets
 from tlplat.domain import DomainContext
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
@@ -64,16 +63,14 @@ def credit_task(
 
     Raises:
         DataError TL-DATA-ONE-CLASS; TL-DATA-LABEL-MISSING: no row of the class ``positive``; what
-        :func:`tlplat.data.labelsets.label_sets` raises. UsageError TL-USAGE: ``positive`` beside several labels.
+        :meth:`Classification.of_sets` raises. UsageError TL-USAGE: ``positive`` beside several labels.
     """
-    sets = None if loans.reader is None else label_sets(loans.labels, loans.ids, loans.reader, warn, known)
-    if sets is not None:
+    several = Classification.of_sets(loans.labels, loans.ids, loans.reader, warn, known)
+    if several is not None:
         if positive is not None:
             fix = "leave out --positive: each label is warned of by itself"
             raise UsageError("TL-USAGE", "--positive is for one class a row", where="options.positive", fix=fix)
-        several = Classification(sets.names, multi_label=True)
-        several.check_labelled(sets.targets)
-        return several, sets.targets
+        return several
     labels = [label for label in loans.labels if isinstance(label, str)]
     found = sorted(set(labels))
     if set(found) == set(known):

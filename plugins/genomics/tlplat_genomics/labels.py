@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tlplat.data.labelsets import Label, LabelReader, label_sets
+from tlplat.data.labelsets import Label, LabelReader
 from tlplat.errors import DataError, Finding, UsageError
 from tlplat.tasks.classification import Classification
 from tlplat_genomics.sequence import Record
@@ -114,11 +114,11 @@ def encode_rows(
     """The task, and targets (n,), or (n, c) where rows have any number of labels; see :func:`encode_labels`.
 
     Raises:
-        DataError: what that and :func:`tlplat.data.labelsets.label_sets` raise; TL-DATA-CLASS-SMALL: labels of fewer
-        than two rows. UsageError TL-USAGE: ``classes`` with several labels a row.
+        DataError: what that and :meth:`Classification.of_sets` raise. UsageError TL-USAGE: ``classes`` with several
+        labels a row.
     """
-    sets = None if reader is None else label_sets(labels, ids, reader, warn, known)
-    if sets is None:
+    several = Classification.of_sets(labels, ids, reader, warn, known)
+    if several is None:
         return encode_labels([str(label) for label in labels], ids, known, classes)
     if classes is not None:
         raise UsageError(
@@ -126,9 +126,7 @@ def encode_rows(
             "--classes counts classes of which a row has one, and rows have any number of labels",
             fix="leave out --classes",
         )
-    task = Classification(sets.names, multi_label=True)
-    task.check_labelled(sets.targets)
-    return task, sets.targets
+    return several
 
 
 def encode_labels(

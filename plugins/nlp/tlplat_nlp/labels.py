@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tlplat.data.labelsets import label_sets
 from tlplat.errors import DataError, Finding
 from tlplat.tasks.classification import Classification
 from tlplat_nlp.rows import Rows
@@ -18,15 +17,10 @@ def encode_rows(rows: Rows, known: Sequence[str], warn: Callable[[str], None]) -
     """The task, and targets (n,), or (n, c) where rows have any number of labels; see :func:`encode_labels`.
 
     Raises:
-        DataError: what that and :func:`tlplat.data.labelsets.label_sets` raise; TL-DATA-CLASS-SMALL: labels of fewer
-        than two rows.
+        DataError: what that and :meth:`Classification.of_sets` raise.
     """
-    sets = None if rows.reader is None else label_sets(rows.labels, rows.ids, rows.reader, warn, known)
-    if sets is None:
-        return encode_labels(rows.labelled(), rows.ids, known)
-    task = Classification(sets.names, multi_label=True)
-    task.check_labelled(sets.targets)
-    return task, sets.targets
+    several = Classification.of_sets(rows.labels, rows.ids, rows.reader, warn, known)
+    return several or encode_labels(rows.labelled(), rows.ids, known)
 
 
 def encode_labels(

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from tlplat.data.examples import Examples
-from tlplat.data.labelsets import Label, LabelReader, read_apart
+from tlplat.data.guess import LABEL
+from tlplat.data.labelsets import Label, LabelReader, cell_name, read_apart
 from tlplat.data.opening import Limits
 from tlplat.data.records import Record, Wanted, read_records
 from tlplat.data.sides import Sides, files_given, given_sides
@@ -24,9 +25,6 @@ from tlplat_nlp.labels import encode_rows
 from tlplat_nlp.preprocess import TextPreprocess
 from tlplat_nlp.rows import Rows, joined
 from tlplat_nlp.split import check_split, split_rows
-
-TARGET = "label"
-"""The column of labels, where ``--target`` names none."""
 
 
 def read(options: Any, data: DataOptions, context: DomainContext) -> tuple[Rows, Sides | None]:
@@ -43,7 +41,7 @@ def labelled_rows(path: Path, options: Any, data: DataOptions, context: DomainCo
         DataError TL-DATA-EMPTY-TEXT: rows without text, unless ``--empty-text drop``. TL-DATA-LABEL-MISSING,
         TL-DATA-COLUMN (an id twice), and what :func:`read_records` and :class:`LabelReader` raise.
     """
-    label = data.target or data.labels_from or TARGET
+    label = data.target or data.labels_from or LABEL
     rows = _rows(path, options.text, data, options.max_data_mb, context, label)
     empty = [i for i, text in enumerate(rows.texts) if not text.strip()]
     if empty and options.empty_text == "drop":
@@ -153,7 +151,7 @@ def _rows(
     )
     for number, found in enumerate(read_records(path, wanted), 1):
         row, where, record = f"row {number}", found.where, found.values
-        name = _value(record, "id", where) if "id" in record else None
+        name = cell_name(record["id"], "id", where) if "id" in record else None
         if name is not None and name in seen:
             raise DataError(
                 "TL-DATA-COLUMN",
@@ -167,8 +165,8 @@ def _rows(
         if label is not None and reader is None:
             reader = LabelReader.of(label, record.keys(), data.label_separator)
         labels.append(reader.read(record, where) if reader else None)
-        groups.append(_value(record, group, where) if group else None)
-        splits.append(_value(record, split, where) if split else None)
+        groups.append(cell_name(record[group], group, where) if group else None)
+        splits.append(cell_name(record[split], split, where) if split else None)
     return Rows(ids, texts, labels, groups, splits, reader)
 
 
@@ -187,24 +185,6 @@ def _text(record: Record, column: str, where: str) -> str:
             fix="name the column of texts with --text, or save it as strings",
         )
     return value
-
-
-def _value(record: Record, column: str, where: str) -> str | None:
-    """A group, id or side as a string; None where it is missing."""
-    value = record[column]
-    if value is None or value != value or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        if isinstance(value, bool):
-            return str(value).lower()
-        raise DataError(
-            "TL-DATA-LABEL-TYPE",
-            f"{column!r} is a {type(value).__name__}, not a name or a number",
-            where=where,
-            fix="give one name or whole number a row",
-        )
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value).strip() or None
 
 
 def _refuse_empty(rows: Rows, empty: Sequence[int], path: Path, fix: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tlplat.data.labelsets import Label, LabelReader, label_sets
+from tlplat.data.labelsets import Label, LabelReader
 from tlplat.errors import DataError, Finding
 from tlplat.tasks.classification import Classification
 
@@ -43,15 +43,10 @@ def encode_rows(
         reader: of a table; None where folders are the classes.
 
     Raises:
-        DataError: what that and :func:`tlplat.data.labelsets.label_sets` raise; TL-DATA-CLASS-SMALL: labels of fewer
-        than two rows.
+        DataError: what that and :meth:`Classification.of_sets` raise.
     """
-    sets = None if reader is None else label_sets(labels, ids, reader, warn, known)
-    if sets is None:
-        return encode_labels([str(label) for label in labels], known)
-    task = Classification(sets.names, multi_label=True)
-    task.check_labelled(sets.targets)
-    return task, sets.targets
+    several = Classification.of_sets(labels, ids, reader, warn, known)
+    return several or encode_labels([str(label) for label in labels], known)
 
 
 def need_labels(labels: Sequence[Label], ids: Sequence[str], where: str) -> None:

@@ -12,9 +12,6 @@ from tlplat.data.labelsets import Label, LabelReader
 from tlplat.domain import DataOptions
 from tlplat_vision.images import SUFFIXES
 
-LABEL = "label"
-"""The column of labels, where nobody names one and there is such a column."""
-
 
 @dataclass(frozen=True)
 class Cells:
@@ -54,7 +51,7 @@ class Columns:
         Raises:
             DataError TL-DATA-COLUMN: a column that is named is not there. UsageError TL-USAGE.
         """
-        label = self.label or (LABEL if LABEL in known or self.separator is not None else None)
+        label = self.label or (guess.LABEL if guess.LABEL in known or self.separator is not None else None)
         reader = LabelReader.of(label, known, self.separator) if label is not None and self.labelled else None
         for wanted in (self.image, *(reader.columns if reader else ()), self.group, self.split):
             if wanted is not None:
