@@ -25,6 +25,9 @@ from tlplat.stage import Stage
 from tlplat.storage import read_json
 from tlplat.trials import Final
 
+PRIVATE_DECIMALS = 3
+"""Of figures in a domain that hides small counts: the fraction that an AUROC is would else give its counts away."""
+
 
 @dataclass(frozen=True)
 class Finalist:
@@ -117,6 +120,7 @@ def document(
         },
         "run_dir": folder.name,
         "warnings": list(stage.context.warnings),
+        **({"decimals": PRIVATE_DECIMALS} if stage.domain.least_count > 1 else {}),
     }
 
 

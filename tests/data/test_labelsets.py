@@ -61,6 +61,8 @@ def test_lists_and_a_separator_say_the_same():
     assert lists.names == cells.names == ("a", "b", "c")
     assert lists.targets.tolist() == cells.targets.tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
     assert told == ["1 of 4 rows have none of the labels in 'tags', and stay"] * 2
+    made(LabelReader.of("tags", [], ";", private=True), ["b; a", "", "a", "c"], told=told)
+    assert told[2] == "some rows have none of the labels in 'tags', and stay"
 
 
 def test_a_sources_order_is_kept_and_numbers_are_sorted_as_numbers():

@@ -51,6 +51,16 @@ def test_nothing_given_is_lost():
     within(document, Report.of(document).to_json())
 
 
+def test_figures_have_as_many_decimals_as_the_document_says_and_settings_all():
+    given = sample.sample()
+    given["candidates"][0] |= {"mean": 0.123456, "hyperparameters": {"learning_rate": 3.21e-5}}
+    assert Report.of(given).to_json()["candidates"][0]["mean"] == 0.123456
+    found = Report.of(given | {"decimals": 3}).to_json()
+    assert found["candidates"][0]["mean"] == 0.123
+    assert found["candidates"][0]["hyperparameters"] == {"learning_rate": 3.21e-5}
+    assert Report.of(found).to_json() == found
+
+
 def test_nan_becomes_null_everywhere():
     document = sample.undefined()
     document["data_card"]["ratio"] = math.inf

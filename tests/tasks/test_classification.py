@@ -177,8 +177,40 @@ def test_the_table_of_labels_is_scikit_learns_and_hides_what_it_must():
     hidden = {row[0]: row[1:] for row in label_table(y, p, labels, 11)["rows"]}
     assert hidden["rare"] == ["< 11", None, None, None, None, None]
     assert hidden["none"][0] == 0
+    assert hidden["a"] == rows["a"]
+    missed = p * ~((np.cumsum(y[:, :1], axis=0) <= 3) & (y[:, :1] > 0))
+    few = {row[0]: row[1:] for row in label_table(y, missed, labels, 11)["rows"]}
+    assert few["a"][0] == rows["a"][0]
+    assert few["a"][1] < 1
+    assert few["a"][3:] == few["mean of the labels"][3:] == [None] * 3  # recall would tell of three rows
     task = Classification(labels, multi_label=True)
     found = task.detail(Evidence(y, p, y, p, 80))
     assert [curve["label"] for curve in found["roc"]] == list(labels)
     assert sum(b["count"] for b in found["calibration"]) == 320
     assert 0 < found["ece"] == found["scaling"]["ece"][0]
+
+
+def test_no_count_of_few_rows_can_be_told_from_a_closer_look_at_labels():
+    """The curve of a rare label has a step a row, and the calibration of all labels adds up to its count."""
+    y = np.zeros((100, 3))
+    y[:50, 0] = y[:5, 1] = y[:97, 2] = 1
+    p = np.clip(np.abs(np.random.default_rng(0).random((100, 3)) - 0.2 * y), 0, 1)
+    task = Classification(("half", "rare", "most"), multi_label=True, least=11)
+    found = task.detail(Evidence(y, p, y, p, 100, 11))
+    assert [len(curve["points"]) > 1 for curve in found["roc"]] == [True, False, False]
+    assert [curve["auroc"] is None for curve in found["roc"]] == [False, True, True]
+    assert sum(b["count"] for b in found["calibration"]) <= 100
+    targets = torch.from_numpy(y)
+    assert task.facts(targets) == {"classes": {"half": 50, "rare": "< 11", "most": "more than 89"}}
+    assert "labels_a_row" in Classification(task.labels, multi_label=True).facts(targets)
+    again = Classification(**task.info().options)
+    with pytest.raises(DataError, match="CLASS-SMALL") as caught:
+        again.check_labelled(targets[4:])
+    assert "label 'rare': at < 11 of 96 rows" in caught.value.render()
+    classes = Classification(("a", "b", "c"), least=11)
+    with pytest.raises(DataError, match="'c' has < 11 samples") as caught:
+        classes.check_labelled(torch.tensor([0] * 20 + [1] * 7 + [2]))
+    assert "a: 20, b: < 11, c: < 11" in caught.value.render()
+    one = np.repeat([0, 1, 2], [60, 35, 5])
+    curves = classes.detail(Evidence(one, p / p.sum(axis=1, keepdims=True), one, p, 100, 11))["roc"]
+    assert [len(curve["points"]) > 1 for curve in curves] == [True, True, False]

@@ -18,7 +18,7 @@ from tlplat.tabular import TableInputs
 from tlplat.tasks.base import Task
 
 FEW = 10
-"""Labelled rows below which a class is told to be small."""
+"""Labelled rows below which a class is told to be small; more where counts of so few must not be told apart."""
 GIVEN_AWAY = 0.999
 """AUROC, or absolute correlation, at which one input is taken for the target."""
 DOUBTED = 0.25
@@ -36,13 +36,14 @@ def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
         return
     with_it = targets.sum(dim=0).long() if several else torch.bincount(targets, minlength=len(info.labels))
     counts = torch.minimum(with_it, len(targets) - with_it) if several else with_it
-    small = {name: count for name, count in zip(info.labels, counts.tolist(), strict=True) if count < FEW}
+    few = max(FEW, info.options.get("least", 1))
+    small = {name: count for name, count in zip(info.labels, counts.tolist(), strict=True) if count < few}
     what = "labels have, or lack," if several else "classes have"
     if small:
         yield Issue(
             "small_classes",
             "warning",
-            f"{len(small)} of {len(info.labels)} {what} fewer than {FEW} labelled rows: {', '.join(small)}",
+            f"{len(small)} of {len(info.labels)} {what} fewer than {few} labelled rows: {', '.join(small)}",
             "label more rows of these classes (of a demo: --labels), or join classes; their scores rest on few rows",
             figures={"rows": small},
         )

@@ -45,7 +45,7 @@ class LabelReader:
     Attributes:
         columns: of the table: the one of labels, or several, each of yes and no for the label that it is called.
         separator: between the names in one cell; None where a cell holds one name, or a list.
-        private: no error shows what stands in a row.
+        private: no error shows what stands in a row, no warning how many have no label.
     """
 
     columns: tuple[str, ...]
@@ -166,7 +166,7 @@ def label_sets(
     """
     single = [i for i, label in enumerate(labels) if isinstance(label, str)]
     if len(single) == len(labels):
-        _tell_of_lists([str(label) for label in labels], reader, warn)
+        tell_of_lists([str(label) for label in labels], reader.columns[0], warn)
         return None
     if single:
         raise DataError(
@@ -182,7 +182,8 @@ def label_sets(
         _check_separator(sets, found, ids, reader)
         empty = sum(not names for names in sets)
         if empty:
-            warn(f"{empty} of {len(sets)} rows have none of the labels in {reader.columns[0]!r}, and stay")
+            count = "some" if reader.private else f"{empty} of {len(sets)}"
+            warn(f"{count} rows have none of the labels in {reader.columns[0]!r}, and stay")
     everything = reader.columns if len(reader.columns) > 1 else _ordered(found, sets, ids)
     names = tuple(known) if set(everything) == set(known) else everything
     place = {name: i for i, name in enumerate(names)}
@@ -214,6 +215,13 @@ def read_apart(cells: Collection[str]) -> str | None:
     return separator and f"read several labels a row with --label-separator {separator!r}"
 
 
+def tell_of_lists(cells: Collection[str], column: str, warn: Callable[[str], None]) -> None:
+    """Warn of classes that look like lists."""
+    advice = read_apart(cells)
+    if advice:
+        warn(f"cells of {column!r} look like lists, and each is taken for one class as it stands: {advice}")
+
+
 def need_sound_flag(data: DataOptions, domain: Domain) -> None:
     """Raise UsageError TL-USAGE where ``--label-separator`` has no use."""
     if data.label_separator is None:
@@ -226,12 +234,6 @@ def need_sound_flag(data: DataOptions, domain: Domain) -> None:
             f"the domain {domain.name} predicts one label a row",
             fix="leave out --label-separator, or give one label a row",
         )
-
-
-def _tell_of_lists(cells: Sequence[str], reader: LabelReader, warn: Callable[[str], None]) -> None:
-    advice = read_apart(cells)
-    if advice:
-        warn(f"cells of {reader.columns[0]!r} look like lists, and each is taken for one class as it stands: {advice}")
 
 
 def _refuse_positions(sets: Sequence[tuple[str, ...]], found: set[str], reader: LabelReader) -> None:

@@ -37,10 +37,10 @@ class Sheet:
         file, inside = self._found(number)
         return f"row {inside}" if len(self.files) < 2 else f"{file.name}, row {inside}"
 
-    def place(self, number: int, column: str) -> str:
-        """Where a user finds a value: file, row from 1 on, column."""
+    def place(self, number: int, column: str | None = None) -> str:
+        """Where a user finds a row, or a value: file, row from 1 on, column."""
         file, inside = self._found(number)
-        return f"{file.name}, row {inside}, column {column}"
+        return f"{file.name}, row {inside}" + ("" if column is None else f", column {column}")
 
     def _found(self, number: int) -> tuple[Path, int]:
         left = number

@@ -12,10 +12,12 @@ from pydantic import Field, JsonValue, model_validator
 
 from tlplat.report.fields import Count, Family, Inside, Interval, Number, Part
 from tlplat.report.parts import ChartPart, ExplanationPart, TablePart
-from tlplat.report.plain import plain
+from tlplat.report.plain import plain, rounded
 from tlplat.report.searched import SearchPart
 
 SCHEMA_VERSION = 1
+SETTINGS = ("hyperparameters", "settings", "plan", "run")
+"""Keys of what was set, beside what was found."""
 
 
 class TaskPart(Part):
@@ -245,7 +247,10 @@ class BudgetPart(Part):
 
 
 class Report(Part):
-    """The whole document. ``level`` is that of the candidates' intervals."""
+    """The whole document. ``level`` is that of the candidates' intervals.
+
+    ``decimals``: figures have no more, where more would tell how few rows they rest on; settings keep theirs.
+    """
 
     schema_version: Literal[1] = 1
     tlplat: str
@@ -267,6 +272,7 @@ class Report(Part):
     budget: BudgetPart = BudgetPart()
     run_dir: str = ""
     warnings: tuple[str, ...] = ()
+    decimals: Count | None = None
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -289,7 +295,9 @@ class Report(Part):
     @classmethod
     def of(cls, document: Report | Mapping[str, Any]) -> Report:
         """The document, checked; numpy values and NaN are made plain first. Raises pydantic.ValidationError."""
-        return cls.model_validate(plain(document))
+        content = plain(document)
+        decimals = content.get("decimals") if isinstance(content, dict) else None
+        return cls.model_validate(content if not isinstance(decimals, int) else rounded(content, decimals, SETTINGS))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, extra fields included; no NaN."""

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -53,6 +53,18 @@ def plain(value: Any, at: str = "") -> JsonValue:
     if callable(getattr(value, "tolist", None)):
         return plain(value.tolist(), at)
     raise TypeError(f"report.json has no form for the {type(value).__name__} at {at or '/'}")
+
+
+def rounded(value: JsonValue, decimals: int, kept: Collection[str]) -> JsonValue:
+    """``value`` with no more decimals in any of its numbers, but for what stands under the keys ``kept``."""
+    match value:
+        case float():
+            return round(value, decimals)
+        case dict():
+            return {k: v if k in kept else rounded(v, decimals, kept) for k, v in value.items()}
+        case list():
+            return [rounded(v, decimals, kept) for v in value]
+    return value
 
 
 def utf8(text: str) -> str:

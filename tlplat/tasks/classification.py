@@ -19,11 +19,11 @@ from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, M
 from tlplat.model import TaskInfo
 from tlplat.ops import fit_softmax_heads
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task, check_whole
-from tlplat.tasks.confusions import confusion, reliability, roc_curves
+from tlplat.tasks.confusions import confusion, reliability, roc_curves, suppressed
 from tlplat.tasks.linear import DECAYS, dealt_folds
 from tlplat.tasks.netbenefit import decision_curve, observed
 from tlplat.tasks.pulled import fit_pulled
-from tlplat.tasks.sets import check_counts, check_sets, label_table, set_facts
+from tlplat.tasks.sets import check_counts, check_sets, common, label_table, set_facts
 
 IGNORE_INDEX = -100
 
@@ -36,6 +36,7 @@ class Classification(Task):
         multi_label: targets are (n, c) in {0, 1} and the head is one sigmoid a label.
         metric: name of the primary metric; default auroc for two classes and multi-label, accuracy for more.
         decisions: somebody will act on the second of two labels: reports show the decision curve.
+        least: errors and facts tell no count of fewer rows.
     """
 
     name: ClassVar[str] = "classification"
@@ -45,11 +46,16 @@ class Classification(Task):
     decision_words: str = "the log-odds of the label that the model predicts"
 
     def __init__(
-        self, labels: Sequence[str], multi_label: bool = False, metric: str | None = None, decisions: bool = False
+        self,
+        labels: Sequence[str],
+        multi_label: bool = False,
+        metric: str | None = None,
+        decisions: bool = False,
+        least: int = 1,
     ) -> None:
         self.labels = tuple(str(label) for label in labels)
         self.multi_label = multi_label
-        self.metric, self.decisions = metric, decisions
+        self.metric, self.decisions, self.least = metric, decisions, least
         if multi_label:
             self.decision_words = "the log-odds of the row's likeliest label"
         if len(self.labels) < (1 if multi_label else 2):
@@ -92,6 +98,7 @@ class Classification(Task):
     def info(self) -> TaskInfo:
         options = {"labels": list(self.labels), "multi_label": self.multi_label, "metric": self.metric}
         options |= {"decisions": True} if self.decisions else {}
+        options |= {"least": self.least} if self.least > 1 else {}
         offers = {"loss", "row_loss", "fit_head", "probabilities"} | (set() if self.multi_label else {"pulled_head"})
         return TaskInfo(self.name, len(self.labels), self.labels, options, frozenset(offers))
 
@@ -199,23 +206,24 @@ class Classification(Task):
     def check_labelled(self, targets: Tensor) -> None:
         """At least two rows of every class; two with and two without every label for multi-label."""
         if self.multi_label:
-            check_counts(targets, self.labels)
+            check_counts(targets, self.labels, self.least)
             return
         count = torch.bincount(targets, minlength=len(self.labels)).tolist()
-        for label, n in zip(self.labels, count, strict=True):
+        said = suppressed(count, self.least)
+        for label, n, shown in zip(self.labels, count, said, strict=True):
             if n < 2:
                 raise DataError(
                     "TL-DATA-CLASS-SMALL",
-                    f"class {label!r} has {n} sample{'' if n == 1 else 's'} among {len(targets)} labels; "
+                    f"class {label!r} has {shown} sample{'' if shown == 1 else 's'} among {len(targets)} labels; "
                     "a stratified split needs at least 2",
-                    found=", ".join(f"{name}: {c}" for name, c in zip(self.labels, count, strict=True)),
+                    found=", ".join(f"{name}: {c}" for name, c in zip(self.labels, said, strict=True)),
                     fix=read_apart(self.labels) or "label more rows of that class, raise --labels, or leave it out",
                 )
 
     def facts(self, targets: Tensor) -> dict[str, Any]:
-        """Rows of each class; for multi-label how many rows have so many labels, besides."""
+        """Rows of each class; for multi-label how many rows have so many labels, besides, where counts may be told."""
         if self.multi_label:
-            return set_facts(targets, self.labels)
+            return set_facts(targets, self.labels, self.least)
         count = torch.bincount(targets, minlength=len(self.labels)).tolist()
         return {"classes": dict(zip(self.labels, count, strict=False))}
 
@@ -252,14 +260,21 @@ class Classification(Task):
         targets, predictions = evidence.targets, evidence.predictions
         common = {
             "scaling": scaling,
-            "roc": roc_curves(targets, predictions, self.labels),
-            "calibration": reliability(targets, predictions, evidence.least),
+            "roc": roc_curves(targets, predictions, self.labels, evidence.least),
+            "calibration": self._reliability(targets, predictions, evidence.least),
             "ece": scaling["ece"][0],
         }
         if self.multi_label:
             return {**common, "tables": [label_table(targets, predictions, self.labels, evidence.least)]}
         whole = confusion(targets, predictions, len(self.labels), evidence.least)
         return {**common, "confusion": whole, **self._decided(evidence)}
+
+    def _reliability(self, targets: np.ndarray, predictions: np.ndarray, least: int) -> list[dict[str, Any]]:
+        """Without labels whose count may not be told: that of all labels' rows together would give it away."""
+        if self.multi_label and least > 1:
+            shown = common(targets, least)
+            targets, predictions = targets[:, shown], predictions[:, shown]
+        return reliability(targets, predictions, least)
 
     def _decided(self, evidence: Evidence) -> dict[str, Any]:
         if not self.decisions or len(self.labels) != 2:

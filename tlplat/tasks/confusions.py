@@ -32,11 +32,14 @@ def suppressed(counts: Sequence[int], least: int) -> list[int | str]:
     return found
 
 
-def roc(positive: np.ndarray, scores: np.ndarray, label: str) -> dict[str, Any]:
-    """ROC curve of one label against the rest, at 101 points at most; none where all rows are of one kind."""
+def roc(positive: np.ndarray, scores: np.ndarray, label: str, least: int = 1) -> dict[str, Any]:
+    """ROC curve of one label against the rest, at 101 points at most; none where fewer than ``least`` are of a kind.
+
+    Its steps would tell how many they are.
+    """
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    if positive.all() or not positive.any():
+    if min(positive.sum(), (~positive).sum()) < least:
         return {"label": label, "points": [], "auroc": None}
     rates, hits, _ = roc_curve(positive, scores)
     keep = np.unique(np.linspace(0, len(rates) - 1, ROC_POINTS).astype(int))
@@ -44,12 +47,14 @@ def roc(positive: np.ndarray, scores: np.ndarray, label: str) -> dict[str, Any]:
     return {"label": label, "points": points, "auroc": float(roc_auc_score(positive, scores))}
 
 
-def roc_curves(targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+def roc_curves(
+    targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str], least: int = 1
+) -> list[dict[str, Any]]:
     """One curve of the second of two classes, else one a label; targets (n,) classes or (n, c) sets of labels."""
     if targets.ndim == 2:
-        return [roc(targets[:, c] > 0, predictions[:, c], label) for c, label in enumerate(labels)]
+        return [roc(targets[:, c] > 0, predictions[:, c], label, least) for c, label in enumerate(labels)]
     shown = [1] if len(labels) == 2 else range(len(labels))
-    return [roc(targets == c, predictions[:, c], labels[c]) for c in shown]
+    return [roc(targets == c, predictions[:, c], labels[c], least) for c in shown]
 
 
 def reliability(targets: np.ndarray, predictions: np.ndarray, least: int = 1) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from tlplat.classical import OneEach, predicted
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples, Inputs
 from tlplat.data.splits import inner_folds
@@ -67,7 +68,10 @@ class LinearLearner(LinearModel):
 
 
 class Forest(Baseline):
-    """A random forest (Breiman 2001) with 300 trees; missing numbers are told by columns of their own."""
+    """A random forest (Breiman 2001) with 300 trees, one a label where a patient may have several.
+
+    Missing numbers are told by columns of their own.
+    """
 
     name: ClassVar[str] = "forest"
     summary: ClassVar[str] = "random forest on all columns"
@@ -80,16 +84,18 @@ class Forest(Baseline):
 
         table = table_of(train.inputs)
         encoder = TableEncoder.fit(table)
-        model = RandomForestClassifier(300, min_samples_leaf=2, random_state=seed)
-        model.fit(encoder.encode(table).numpy(), train.targets.numpy())
-        self._nodes = sum(tree.tree_.node_count for tree in model.estimators_)
-        self._depth = sum(tree.tree_.max_depth for tree in model.estimators_)
-        found = []
-        for rows in others:
-            said = np.zeros((len(rows), task.info().outputs))
-            said[:, model.classes_] = model.predict_proba(encoder.encode(table_of(rows)).numpy())
-            found.append(said)
-        return found
+
+        def make(column: np.ndarray | None = None) -> RandomForestClassifier:
+            return RandomForestClassifier(300, min_samples_leaf=2, random_state=seed)
+
+        y = train.targets.numpy()
+        model = make() if y.ndim == 1 else OneEach(make)
+        model.fit(encoder.encode(table).numpy(), y)
+        forests = [m for m in model.models if m is not None] if isinstance(model, OneEach) else [model]
+        trees = [tree.tree_ for forest in forests for tree in forest.estimators_]
+        self._nodes = sum(tree.node_count for tree in trees)
+        self._depth = sum(tree.max_depth for tree in trees)
+        return [predicted(model, encoder.encode(table_of(rows)).numpy(), task) for rows in others]
 
     def inference_cost(self) -> float:
         return float(self._depth)

@@ -50,6 +50,7 @@ class MedicineDomain(Domain):
     least_count: ClassVar[int] = FEWEST
     pretrains: ClassVar[bool] = True
     takes_split: ClassVar[bool] = True
+    takes_sets: ClassVar[bool] = True
 
     @classmethod
     def labels_by_default(cls, options: Mapping[str, Any]) -> int | None:

@@ -18,12 +18,20 @@ ENOUGH = 50
 def check_leaks(columns: Table, outcome: Outcome, warn: Warn) -> None:
     """Refuse columns that are the outcome itself, coded otherwise; tell of one that parts the classes perfectly.
 
+    Of several labels (n, c) each is an outcome, and so are the set of them and any weighted sum of them, as a score of
+    comorbidities is.
+
     Raises:
         DataError: TL-LEAK-TARGET; TL-DATA-OVERLAP: one parts two arms perfectly.
     """
-    for name, values in columns.items():
+    if outcome.several:
+        kinds = [*outcome.strata.T, np.unique(outcome.strata, axis=0, return_inverse=True)[1].ravel()]
+        parted = {f"patients with {name}": has for name, has in zip(outcome.names, outcome.strata.T, strict=True)}
+    else:
         kinds = [outcome.strata, *([] if outcome.event is None else [outcome.event.astype(np.int64)])]
-        amounts = (outcome.time, outcome.value)
+        parted = {" from ".join(outcome.names): outcome.strata} if len(outcome.names) == 2 else {}
+    for name, values in columns.items():
+        amounts = [outcome.time, outcome.value, *([_sum_of(values, outcome.strata)] if outcome.several else [])]
         if any(_is_class(values, kind) for kind in kinds) or any(_is_amount(values, amount) for amount in amounts):
             raise DataError(
                 "TL-LEAK-TARGET",
@@ -31,7 +39,8 @@ def check_leaks(columns: Table, outcome: Outcome, warn: Warn) -> None:
                 where=f"column {name}",
                 fix=f"leave it out with --drop {name}",
             )
-        if len(outcome.names) != 2 or len(outcome.strata) < ENOUGH or not _parts(values, outcome.strata):
+        told = [what for what, has in parted.items() if len(has) >= ENOUGH and _parts(values, has)]
+        if not told:
             continue
         if outcome.arm is not None:
             raise DataError(
@@ -41,7 +50,7 @@ def check_leaks(columns: Table, outcome: Outcome, warn: Warn) -> None:
                 fix="restrict the rows to patients for whom both were an option, or --drop what was written afterwards",
             )
         warn(
-            f"the column {name} alone parts {outcome.names[0]} from {outcome.names[1]} without a mistake: make sure "
+            f"the column {name} alone parts {', '.join(told)} without a mistake: make sure "
             f"that it is known before the outcome, else leave it out with --drop {name}"
         )
 
@@ -51,11 +60,13 @@ def _is_class(values: np.ndarray, strata: np.ndarray) -> bool:
     known = _known(values)
     if known.mean() < KNOWN_SHARE:
         return False
+    whole = len(np.unique(strata))
+    if len(set(values[known].tolist())) != whole:
+        return False
     pairs: dict[object, set[int]] = {}
     for value, kind in zip(values[known].tolist(), strata[known].tolist(), strict=True):
         pairs.setdefault(value, set()).add(kind)
     kinds = [next(iter(found)) for found in pairs.values() if len(found) == 1]
-    whole = len(np.unique(strata))
     return len(pairs) == len(kinds) == whole == len(set(kinds)) > 1
 
 
@@ -67,6 +78,15 @@ def _is_amount(values: np.ndarray, outcome: np.ndarray | None) -> bool:
     if known.mean() < KNOWN_SHARE or min(np.ptp(values[known]), np.ptp(outcome[known])) == 0:
         return False
     return bool(abs(np.corrcoef(values[known], outcome[known])[0, 1]) > ALMOST)
+
+
+def _sum_of(values: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+    """The weighted sum of labels (n, c) that comes nearest to the column; None where any could, or it is of words."""
+    known = _known(values)
+    if values.dtype == object or known.sum() < ENOUGH + labels.shape[1]:
+        return None
+    design = np.c_[labels, np.ones(len(labels))]
+    return np.asarray(design @ np.linalg.lstsq(design[known], values[known], rcond=None)[0])
 
 
 def _parts(values: np.ndarray, strata: np.ndarray) -> bool:

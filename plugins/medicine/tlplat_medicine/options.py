@@ -21,7 +21,8 @@ class MedicineOptions(DomainOptions):
     """Options of ``tlplat run --domain medicine``."""
 
     task: Literal["prognosis", "diagnosis", "treatment"] = Field(
-        "prognosis", description="the time to an event, a class, or which of several treatments for whom"
+        "prognosis",
+        description="the time to an event, a class or several labels, or which of several treatments for whom",
     )
     time: str | None = Field(None, description="column of the time to the event, or until watching ended")
     event: str | None = Field(None, description="column that is 1 where the event came, 0 where watching ended")

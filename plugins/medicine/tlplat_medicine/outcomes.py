@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlplat.data.labelsets import read_apart
 from tlplat.data.sheets import Sheet
 from tlplat.domain import DataOptions
 from tlplat.errors import DataError, UsageError
@@ -33,8 +34,9 @@ class Outcome:
 
     Attributes:
         columns: those of the file that it is made of, which no model may look at.
-        strata: (n,) int64 that the split keeps in proportion: classes, events, arms.
-        time, event, value, arm: (n,) as the task needs them. names: of the classes or arms.
+        strata: (n,) int64 that the split keeps in proportion: classes, events, arms; or (n, c) of {0, 1}, which of c
+            labels each row has.
+        time, event, value, arm: (n,) as the task needs them. names: of the classes, arms or labels.
     """
 
     columns: tuple[str, ...]
@@ -44,6 +46,28 @@ class Outcome:
     value: np.ndarray | None = None
     arm: np.ndarray | None = None
     names: tuple[str, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether a row may have any number of the labels."""
+        return self.strata.ndim == 2
+
+
+def joined(first: Outcome, second: Outcome) -> Outcome:
+    """The rows of both, one after another; names are those of the first."""
+
+    def both(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+        return None if a is None or b is None else np.concatenate([a, b])
+
+    return Outcome(
+        first.columns,
+        np.concatenate([first.strata, second.strata]),
+        both(first.time, second.time),
+        both(first.event, second.event),
+        both(first.value, second.value),
+        both(first.arm, second.arm),
+        first.names,
+    )
 
 
 def outcome_of(options: MedicineOptions, data: DataOptions, sheet: Sheet, known: Sequence[str] = ()) -> Outcome:
@@ -57,11 +81,11 @@ def outcome_of(options: MedicineOptions, data: DataOptions, sheet: Sheet, known:
         return Outcome(_named(options.time, options.event or data.target), event.astype(np.int64), time, event)
     if options.task == "diagnosis":
         target = _need(data.target, "--target", "diagnosis", "the class")
-        labels = _complete(sheet, target, "--target")
+        labels = complete(sheet, target, "--target")
         names = tuple(known) or _classes(labels, options.positive, target)
         return Outcome((target,), _numbered(sheet, names, target), names=names)
     arm_column = _need(options.arm, "--arm", "treatment", "the treatment that was given")
-    given = _complete(sheet, arm_column, "--arm")
+    given = complete(sheet, arm_column, "--arm")
     names = tuple(known) or _arms(given, options.control, arm_column)
     arm = _numbered(sheet, names, arm_column)
     if options.time is None:
@@ -82,7 +106,8 @@ def outcome_of(options: MedicineOptions, data: DataOptions, sheet: Sheet, known:
 def task_of(options: MedicineOptions, outcome: Outcome, data: DataOptions) -> Task:
     """The task, and what it is told of the whole of the outcomes: names, the grid of times."""
     if options.task == "diagnosis":
-        return Classification(outcome.names, decisions=len(outcome.names) == 2)
+        decisions = len(outcome.names) == 2 and not outcome.several
+        return Classification(outcome.names, outcome.several, decisions=decisions, least=FEWEST)
     if options.task == "treatment":
         timed = outcome.value is None
         return Treatment(
@@ -100,7 +125,8 @@ def task_of(options: MedicineOptions, outcome: Outcome, data: DataOptions) -> Ta
 def targets_of(options: MedicineOptions, outcome: Outcome, rows: np.ndarray, covariates: Tensor) -> Tensor:
     """Targets of one side of the split. ``rows``: its numbers; ``covariates`` (n, d): known before treatment."""
     if options.task == "diagnosis":
-        return torch.from_numpy(outcome.strata[rows])
+        strata = torch.from_numpy(outcome.strata[rows])
+        return strata.float() if outcome.several else strata
     if options.task == "prognosis":
         assert outcome.time is not None
         assert outcome.event is not None
@@ -132,7 +158,7 @@ def _watched(options: MedicineOptions, data: DataOptions, sheet: Sheet) -> tuple
             fix="leave these rows out, or mend the column of times",
         )
     column = _need(options.event or data.target, "--event", options.task, "whether the event came")
-    said = [value.lower() for value in _complete(sheet, column, "--event")]
+    said = [value.lower() for value in complete(sheet, column, "--event")]
     odd = [i for i, value in enumerate(said) if value not in YES | NO]
     if odd:
         raise DataError(
@@ -159,20 +185,21 @@ def _named(*columns: str | None) -> tuple[str, ...]:
 
 def _numbers(sheet: Sheet, column: str, flag: str) -> np.ndarray:
     """The column's numbers (n,), none of them missing."""
-    _complete(sheet, column, flag)
+    complete(sheet, column, flag)
     return typed_columns(sheet, [column], numeric=[column])[column]
 
 
-def _complete(sheet: Sheet, column: str, flag: str) -> list[str]:
-    """The column's texts, none of them missing."""
+def complete(sheet: Sheet, column: str, flag: str) -> list[str]:
+    """The column's texts. Raises DataError TL-DATA-COLUMN, TL-DATA-LABEL-MISSING: there is none, or not in each row."""
     values = sheet.column(column, flag)
     missing = [i for i, value in enumerate(values) if not value]
     if missing:
+        advice = read_apart([value for value in values if value]) if flag == "--target" else None
         raise DataError(
             "TL-DATA-LABEL-MISSING",
             f"{len(missing)} of {len(values)} rows have no {column}",
             where=sheet.place(missing[0], column),
-            fix="leave these rows out, or fill the column",
+            fix=advice or "leave these rows out, or fill the column",
         )
     return values
 
@@ -186,7 +213,7 @@ def _classes(labels: Sequence[str], positive: str | None, column: str) -> tuple[
             "TL-DATA-CLASSES",
             f"the column {column} has {len(names)} different values in {len(labels)} rows: that is no class",
             expected=f"{MOST_CLASSES} classes at most, of five rows or more each",
-            fix="name the column of the diagnosis with --target; an amount or a name is none",
+            fix=read_apart(labels) or "name the column of the diagnosis with --target; an amount or a name is none",
         )
     if positive is not None:
         if positive not in names:

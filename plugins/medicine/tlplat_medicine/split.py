@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlplat.data.setsplits import dealt_sets
 from tlplat.errors import DataError
 from tlplat_medicine.privacy import FEWEST
 
@@ -53,12 +54,27 @@ def linked(*numbers: np.ndarray) -> np.ndarray:
     return numbered([str(c) for c in connected_components(links, directed=False)[1][:n]])
 
 
+def kinds_of(strata: np.ndarray) -> np.ndarray:
+    """(n, k) bool: of which kinds a row is: classes, events or arms; with each of several labels, then without each."""
+    if strata.ndim == 2:
+        return np.concatenate([strata > 0, strata <= 0], axis=1)
+    return np.asarray(strata[:, None] == np.unique(strata))
+
+
 def split_patients(patients: np.ndarray, strata: np.ndarray, data_seed: int, share: float = TEST_SHARE) -> Split:
     """Hold out ``share`` of the patients of each stratum; a patient's stratum is the rarest one of its rows.
 
+    Of several labels (n, c) each is on both sides in its share of the rows, the rarest one first.
+
     Raises:
-        DataError TL-DATA-CLASS-SMALL: a stratum of fewer than three patients.
+        DataError TL-DATA-CLASS-SMALL: a stratum of fewer than three patients, a label on one side only.
     """
+    if strata.ndim == 2:
+        wanted, kinds = share * len(strata), kinds_of(strata)
+        test = dealt_sets(strata, patients, [wanted, len(strata) - wanted], data_seed) == 0
+        if not all(kinds[side].any(axis=0).all() for side in (test, ~test)):
+            raise _small(f"one of {strata.shape[1]} labels has too few patients to be split")
+        return Split(test, patients, patients, {"by": "patients, labels in proportion", "held_out": share})
     rng = np.random.default_rng([data_seed, 0x3ED1])
     size = np.bincount(strata, minlength=int(strata.max()) + 1)
     order = np.argsort(size[strata], kind="stable")
@@ -79,10 +95,10 @@ def split_sites(sites: np.ndarray, patients: np.ndarray, strata: np.ndarray, dat
     """Hold out whole sites with nearly 30 % of the rows; sites that a patient links stay together.
 
     Raises:
-        DataError TL-DATA-SITE: no such split has every class, event and arm on both sides.
+        DataError TL-DATA-SITE: no such split has every class, event, arm and label on both sides.
     """
     together = linked(sites, patients)
-    sizes, count = np.bincount(together), int(together.max()) + 1
+    sizes, count, kinds = np.bincount(together), int(together.max()) + 1, kinds_of(strata)
     rng = np.random.default_rng([data_seed, 0x517E])
     best: tuple[float, np.ndarray] | None = None
     for _ in range(DRAWS if count > 1 else 0):
@@ -91,14 +107,12 @@ def split_sites(sites: np.ndarray, patients: np.ndarray, strata: np.ndarray, dat
         taken = order[: max(1, int(np.argmin(np.abs(filled - TEST_SHARE * len(sites)))) + 1)]
         test = np.isin(together, taken)
         off = abs(float(test.mean()) - TEST_SHARE)
-        if all(len(np.unique(strata[side])) == len(np.unique(strata)) for side in (test, ~test)) and (
-            best is None or off < best[0] - 1e-9
-        ):
+        if all(kinds[side].any(axis=0).all() for side in (test, ~test)) and (best is None or off < best[0] - 1e-9):
             best = (off, test)
     if best is None:
         raise DataError(
             "TL-DATA-SITE",
-            f"{len(np.unique(sites))} sites cannot be split so that every class, event and arm is on both sides",
+            f"{len(np.unique(sites))} sites cannot be split so that every class, event, arm and label is on both sides",
             expected="two sites or more that share no patient, with every class on both sides",
             fix="leave --site out to split by patient, or give more sites",
         )
@@ -114,15 +128,20 @@ def split_sites(sites: np.ndarray, patients: np.ndarray, strata: np.ndarray, dat
 
 
 def check_given(
-    patients: np.ndarray, test: np.ndarray, strata: np.ndarray, places: Sequence[str], by: str = "the files given"
+    patients: np.ndarray,
+    test: np.ndarray,
+    strata: np.ndarray,
+    places: Sequence[str],
+    by: str = "the files given",
+    labels: Sequence[str] = (),
 ) -> Split:
     """A split that the user made: ``test`` (n,) bool.
 
     Args:
-        places: where a user finds each row. by: who said so.
+        places: where a user finds each row. by: who said so. labels: names of several labels, for errors.
 
     Raises:
-        DataError TL-LEAK-GROUP: patients on both sides. TL-DATA-CLASS-SMALL: a class, event or arm on one side only.
+        DataError TL-LEAK-GROUP: patients on both sides. TL-DATA-CLASS-SMALL: a class, event, arm or label on one side.
     """
     both = np.intersect1d(patients[test], patients[~test])
     if len(both):
@@ -134,9 +153,13 @@ def check_given(
             where="; ".join(f"{a} and {b}" for a, b in zip(found[::2], found[1::2], strict=True)),
             fix="put all rows of a patient on one side of the split",
         )
-    for kind in np.unique(strata).tolist():
-        if not (strata[test] == kind).any() or (strata[~test] == kind).sum() < 2:
-            raise _small("one class, event or arm is on one side of the split only")
+    kinds = kinds_of(strata)
+    lone = np.flatnonzero(~kinds[test].any(axis=0) | (kinds[~test].sum(axis=0) < 2))
+    if len(lone) and labels:
+        named = dict.fromkeys(labels[i % len(labels)] for i in lone.tolist())
+        raise _small(f"all patients with, or without, a label are on one side of the split: {', '.join(named)}")
+    if len(lone):
+        raise _small("one class, event or arm is on one side of the split only")
     return Split(test, patients, patients, {"by": by})
 
 

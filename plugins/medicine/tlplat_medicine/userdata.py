@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from tlplat.data.columns import TableEncoder
 from tlplat.data.examples import Examples
+from tlplat.data.labelsets import tell_of_lists
 from tlplat.data.quality import hidden
 from tlplat.data.sheets import Sheet
 from tlplat.data.sides import Sides, files_given, given_sides
@@ -19,10 +21,11 @@ from tlplat.domain import DataOptions, DomainContext, TargetTask
 from tlplat.errors import DataError, UsageError
 from tlplat.model import SourceModel
 from tlplat.tabular import TableInputs
+from tlplat_medicine.labels import label_outcome, several_labels, without_rare
 from tlplat_medicine.leaks import check_leaks
 from tlplat_medicine.limits import check_possible, limits_of
 from tlplat_medicine.options import MedicineOptions
-from tlplat_medicine.outcomes import Outcome, outcome_of, targets_of, task_of
+from tlplat_medicine.outcomes import Outcome, joined, outcome_of, targets_of, task_of
 from tlplat_medicine.privacy import FEWEST, naming_columns, rare_columns
 from tlplat_medicine.split import Split, check_given, linked, numbered, split_patients, split_sites
 from tlplat_medicine.table import Warn, read_sheet, typed_columns
@@ -71,13 +74,16 @@ def read_rows(options: MedicineOptions, data: DataOptions, warn: Warn, source: S
         source: where given, its columns say which of the file's are numbers, and its classes the order.
     """
     assert data.path is not None
-    sheet, *more = [read_sheet(path, warn) for path in files_given(data)]
-    outcome = outcome_of(options, data, sheet, _known_names(options, data, sheet, source))
-    sizes = [len(sheet)]
-    for other in more:
-        outcome = _joined(outcome, outcome_of(options, data, other, outcome.names))
-        sheet = sheet.stacked(other)
-        sizes.append(len(other))
+    sheets = [read_sheet(path, warn) for path in files_given(data)]
+    sheet, sizes = reduce(Sheet.stacked, sheets), [len(one) for one in sheets]
+    if several_labels(options, data, sheet):
+        outcome = label_outcome(data, sheet, warn)
+    else:
+        outcome = outcome_of(options, data, sheets[0], _known_names(options, data, sheets[0], source))
+        for other in sheets[1:]:
+            outcome = joined(outcome, outcome_of(options, data, other, outcome.names))
+        if options.task == "diagnosis":
+            tell_of_lists(sheet.columns[str(data.target)], str(data.target), warn)
     names = [] if data.split is None else sheet.column(data.split, "--split")
     ids = [sheet.row(i) for i in range(len(sheet))]
     sides = given_sides(data, sizes, names, ids.__getitem__)
@@ -106,14 +112,18 @@ def read_rows(options: MedicineOptions, data: DataOptions, warn: Warn, source: S
             fix="give columns of measurements beside the outcome",
         )
     check_possible(sheet, columns, limits_of(options.limit))
-    check_leaks(columns, outcome, warn)
     patients = None if data.group is None else numbered(_every(sheet, data.group, "--group"))
     named = sheet.columns.get(options.id, [])
     if patients is None and len(set(named)) < len(named) and all(named):
         patients = numbered(named)
         warn(f"values of the column {options.id} repeat: rows of one are taken for one patient's")
     sites = None if options.site is None else numbered(_every(sheet, options.site, "--site"))
-    _tell_small_classes(outcome, warn)
+    if outcome.several:
+        known = () if source is None or source.task is None else source.task.labels
+        outcome = without_rare(outcome, data.label_separator, patients, known, warn)
+    else:
+        _tell_small_classes(outcome, warn)
+    check_leaks(columns, outcome, warn)
     id_column = options.id if options.id in sheet.columns else data.group or options.id
     return Rows(data.path, columns, left_out, outcome, sides, ids, patients, sites, id_column)
 
@@ -127,7 +137,8 @@ def split_rows(rows: Rows, data_seed: int, warn: Warn, share: float | None = Non
         if copies is not None:
             warn("rows that equal others in every column are taken for one patient's; --group names the patients")
     if rows.sides is not None:
-        return check_given(patients, rows.sides.test, rows.outcome.strata, rows.ids, rows.sides.by)
+        labels = rows.outcome.names if rows.outcome.several else ()
+        return check_given(patients, rows.sides.test, rows.outcome.strata, rows.ids, rows.sides.by, labels)
     if rows.sites is not None and share is None:
         return split_sites(rows.sites, patients, rows.outcome.strata, data_seed)
     given = {} if share is None else {"share": share}
@@ -281,21 +292,6 @@ def _copies(rows: Rows) -> np.ndarray | None:
     whole = ["\x1f".join(map(str, row)) for row in zip(*(part.tolist() for part in parts), strict=True)]
     found = numbered(whole)
     return None if int(found.max()) + 1 == len(found) else linked(found)
-
-
-def _joined(first: Outcome, second: Outcome) -> Outcome:
-    def both(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
-        return None if a is None or b is None else np.concatenate([a, b])
-
-    return Outcome(
-        first.columns,
-        np.concatenate([first.strata, second.strata]),
-        both(first.time, second.time),
-        both(first.event, second.event),
-        both(first.value, second.value),
-        both(first.arm, second.arm),
-        first.names,
-    )
 
 
 def _given(name: str | None) -> tuple[str, ...]:
