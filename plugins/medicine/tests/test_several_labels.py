@@ -202,6 +202,7 @@ def test_a_run_of_columns_tells_nothing_of_few_patients(command, table, people, 
         assert len(consistent(report, key, NAMES[:2], rows)) > 4
     page = (tmp_path / "run/report/report.html").read_text(encoding="utf-8")
     assert "&lt; 11" in page
+    assert "labels_a_row" not in page + done.out + (tmp_path / "run/model/MODEL_CARD.md").read_text(encoding="utf-8")
     said = command("predict", "run", "new.csv")
     assert said.code == 0, said.err
     lines = list(csv.reader(io.StringIO(said.out)))
