@@ -5,9 +5,10 @@ from sklearn.linear_model import LogisticRegression
 
 from tlplat.errors import DataError
 from tlplat.tasks.base import Evidence
-from tlplat.tasks.classification import Classification, cross_validated_loss
+from tlplat.tasks.classification import Classification
 from tlplat.tasks.confusions import confusion, suppressed
 from tlplat.tasks.sets import label_table
+from tlplat.tasks.softmax import cross_validated_loss
 
 
 def blobs(n=120, classes=3, d=6, seed=0):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,13 +16,12 @@ from tlplat.errors import DataError
 from tlplat.hookspecs import hookimpl
 from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
 from tlplat.model import TaskInfo
-from tlplat.ops import fit_softmax_heads
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task, check_whole
 from tlplat.tasks.confusions import confusion, reliability, roc_curves, suppressed
-from tlplat.tasks.linear import DECAYS, dealt_folds
+from tlplat.tasks.linear import DECAYS
 from tlplat.tasks.netbenefit import decision_curve, observed
-from tlplat.tasks.pulled import fit_pulled
 from tlplat.tasks.sets import check_counts, check_sets, common, label_table, set_facts
+from tlplat.tasks.softmax import moments, pulled_fit, softmax_fit
 
 IGNORE_INDEX = -100
 
@@ -174,18 +172,18 @@ class Classification(Task):
         """
         decays = [float(d) for d in options.get("weight_decays", DECAYS)]
         folds: int | Tensor = options["fold"] if "fold" in options else int(options.get("folds", 5))
-        mean, scale = _moments(z) if options.get("standardise", True) else (z.new_zeros(z.shape[1]), z.new_ones(()))
+        mean, scale = moments(z) if options.get("standardise", True) else (z.new_zeros(z.shape[1]), z.new_ones(()))
         x = ((z - mean) / scale).float()
         if "toward" in options:
-            return _pulled_fit(z, x, y, options["toward"], mean, scale, decays, folds)
+            return pulled_fit(z, x, y, options["toward"], mean, scale, decays, folds)
         if self.multi_label:
-            each = [_softmax_fit(x, y[:, c].long(), 2, decays, folds) for c in range(y.shape[1])]
+            each = [softmax_fit(x, y[:, c].long(), 2, decays, folds) for c in range(y.shape[1])]
             weight = torch.stack([w[1] - w[0] for w, _, _, _ in each])
             bias = torch.stack([b[1] - b[0] for _, b, _, _ in each])
             loss = float(np.mean([held_out for _, _, held_out, _ in each]))
             chosen: dict[str, Any] = {"weight_decay": [decay for _, _, _, decay in each]}
         else:
-            weight, bias, loss, decay = _softmax_fit(x, y, len(self.labels), decays, folds)
+            weight, bias, loss, decay = softmax_fit(x, y, len(self.labels), decays, folds)
             chosen = {"weight_decay": decay}
         weight = weight / scale
         return HeadFit(weight, bias - weight @ mean, loss, chosen)
@@ -281,78 +279,6 @@ class Classification(Task):
             return {}
         rate, title = observed(evidence.targets == 1), f"Decision curve: {self.labels[1]}"
         return {"charts": [decision_curve(evidence.predictions[:, 1], rate, title, evidence.least)]}
-
-
-def _softmax_fit(
-    x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int | Tensor
-) -> tuple[Tensor, Tensor, float, float]:
-    """Weight (classes, d), bias (classes,), held-out loss, and the decay of least held-out loss."""
-    losses = cross_validated_loss(x, y, classes, decays, folds) if len(decays) > 1 else torch.tensor([math.nan])
-    best = int(losses.argmin())
-    fit = fit_softmax_heads(x, y, classes, weight_decay=[decays[best]], solver="lbfgs")
-    return fit.weight[0], fit.bias[0], float(losses[best]), decays[best]
-
-
-def _pulled_fit(
-    z: Tensor,
-    x: Tensor,
-    y: Tensor,
-    toward: tuple[Tensor, Tensor],
-    mean: Tensor,
-    scale: Tensor,
-    decays: Sequence[float],
-    folds: int | Tensor,
-) -> HeadFit:
-    """The head near ``toward``: the decay, on changes in standardised features ``x``, of least held-out loss."""
-    weight, bias = (t.to(z) for t in toward)
-    given = (z @ weight.T + bias).float()
-    masks = _fold_masks(y, folds).repeat_interleave(len(decays), dim=0)
-    change, shift = fit_pulled(x, y, given, list(decays) * (len(masks) // len(decays)), masks, tol=1e-3)
-    logits = given + torch.einsum("kcd,nd->knc", change, x) + shift[:, None]
-    losses = _held_out(logits, y, masks, len(decays))
-    best = int(losses.argmin())
-    change, shift = fit_pulled(x, y, given, [decays[best]], torch.ones(1, len(y)))
-    moved = change[0] / scale
-    return HeadFit(weight + moved, bias + shift[0] - moved @ mean, float(losses[best]), {"weight_decay": decays[best]})
-
-
-def cross_validated_loss(x: Tensor, y: Tensor, classes: int, decays: Sequence[float], folds: int | Tensor) -> Tensor:
-    """Held-out cross-entropy (len(decays),) of softmax heads on x (n, d): all folds and decays in one call.
-
-    ``folds``: how many, each class dealt out over them, or the number of each row's (n,).
-    """
-    masks = _fold_masks(y, folds)
-    rows = masks.repeat_interleave(len(decays), dim=0)
-    fit = fit_softmax_heads(
-        x,
-        y,
-        classes,
-        weight_decay=list(decays) * len(masks),
-        sample_weight=rows,
-        validation_weight=1 - rows,
-        solver="lbfgs",
-        tol=1e-3,
-    )
-    left_out = (1 - masks).sum(dim=1)
-    losses = torch.where(left_out[:, None] > 0, fit.validation_loss.view(len(masks), -1), 0)
-    return left_out @ losses / len(y)
-
-
-def _fold_masks(y: Tensor, folds: int | Tensor) -> Tensor:
-    """(folds, n): 1 for the rows that each fold trains on."""
-    fold = dealt_folds(y, folds) if isinstance(folds, int) else folds
-    return torch.stack([(fold != f).float() for f in range(int(fold.max()) + 1)])
-
-
-def _held_out(logits: Tensor, y: Tensor, masks: Tensor, decays: int) -> Tensor:
-    """(decays,) mean loss of the rows that each fold leaves out, for logits (folds * decays, n, classes)."""
-    loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none").view(len(logits), -1)
-    return (loss * (1 - masks)).view(-1, decays, len(y)).sum(dim=(0, 2)) / len(y)
-
-
-def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
-    scale = z.std(dim=0, correction=0)
-    return z.mean(dim=0), torch.where(scale > 1e-6, scale, torch.ones_like(scale))
 
 
 @hookimpl
