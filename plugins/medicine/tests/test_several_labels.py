@@ -178,6 +178,8 @@ def test_a_run_of_columns_tells_nothing_of_few_patients(command, table, people, 
     new = table(diagnosed(people(240, 2, shift=5), 2), "new.csv")
     flags = (*TASK, *OTHERS, "--target", ",".join(NAMES))
     assert command("pretrain", *flags, "--data", "old.csv", "-o", "mine").code == 0
+    auroc = json.loads((tmp_path / "mine/source.json").read_text())["provenance"]["validation"]["auroc"]
+    assert 0.5 < auroc == round(auroc, 3)
     done = command("run", *flags, "--data", str(new), "--source", "mine", "--labels", "60", "--out", "run", *QUICK)
     assert done.code == 0, done.err
     report = done.document
