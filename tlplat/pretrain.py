@@ -40,8 +40,8 @@ def pretrain(
 
     Args:
         name: the source's name. base: factory and arguments of the backbone.
-        validation: rows that choose the best step, and give the provenance its figure, of three digits: all digits of an
-            AUROC would tell how many rows have a label.
+        validation: rows that choose the best step, and give the provenance its figure, of three digits: all digits
+            of an AUROC would tell how many rows have a label.
         provenance: data, licence, citation; figures of the training are added.
         steps, batch_size, learning_rate, weight_decay: AdamW, warm-up and cosine decay.
     """
