@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlplat.ops import curvature, fit_softmax_heads
-from tlplat.ops.problem import HeadProblem, Moments, RowLoss
+from tlplat.ops.problem import HeadProblem, HeadsFit, Moments, RowLoss
 
 DECAYS = [10.0**e for e in (-3, -2.5, -2, -1.5, -1, -0.5, 0, 1)]
 
@@ -117,6 +117,61 @@ def test_one_call_takes_fewer_iterations_than_a_call_a_head(implementation: str)
     assert found.converged.all()
     torch.testing.assert_close(found.loss, torch.cat([one.loss for one in alone]), rtol=1e-4, atol=1e-6)
     assert int(found.iterations.sum()) < 0.75 * sum(int(one.iterations.sum()) for one in alone)
+
+
+def _folds(n: int, shuffles: int) -> Tensor:
+    """(5 * shuffles, n): the rows that each fold trains on."""
+    orders = [torch.randperm(n, generator=torch.Generator().manual_seed(s)) for s in range(shuffles)]
+    return torch.stack([order % 5 != f for order in orders for f in range(5)])
+
+
+def test_folds_follow_those_before_them(implementation: str) -> None:
+    if implementation != "native":
+        pytest.skip("the reference walks with every head alone")
+    z, y = _correlated(600, 40, 6)
+    z, folds = z.double(), _folds(600, 2)
+
+    def fit(folds: Tensor, tol: float) -> HeadsFit:
+        return fit_softmax_heads(
+            z, y, 6, weight_decay=DECAYS * 10, sample_weight=folds.repeat_interleave(8, dim=0), tol=tol
+        )
+
+    found, flipped = fit(folds, 1e-8), fit(folds.flip(0), 1e-8)
+    alone = [fit_softmax_heads(z, y, 6, weight_decay=DECAYS, sample_weight=m, tol=1e-8) for m in folds]
+    assert found.converged.all()
+    torch.testing.assert_close(found.weight, torch.cat([one.weight for one in alone]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(flipped.loss.view(10, 8).flip(0).flatten(), found.loss)
+    # At a bound that sweeps take, the folds at the ends when they go first and when they follow.
+    its, back = (fit(f, 1e-3).iterations.view(10, 8).sum(dim=1) for f in (folds, folds.flip(0)))
+    first, later = its[:2].sum() + back[:2].sum(), its[-2:].sum() + back[-2:].sum()
+    assert int(later) < 0.9 * int(first)
+
+
+def test_rows_that_folds_do_not_share_hold_nobody_up() -> None:
+    z, y = _correlated(400, 30, 4)
+    folds = torch.stack([torch.arange(400) % 10 == f for f in range(10)])
+    y = (y + torch.arange(400) % 10) % 4  # and what one tells of another is wrong
+    options: dict[str, Any] = {"weight_decay": DECAYS * 10, "sample_weight": folds.repeat_interleave(8, dim=0)}
+    found = fit_softmax_heads(z, y, 4, tol=1e-4, **options)
+    alone = [fit_softmax_heads(z[m], y[m], 4, weight_decay=DECAYS, tol=1e-4) for m in folds]
+    assert found.converged.all()
+    torch.testing.assert_close(found.loss, torch.cat([one.loss for one in alone]), rtol=1e-4, atol=1e-5)
+    assert int(found.iterations.sum()) < 1.1 * sum(int(one.iterations.sum()) for one in alone)
+
+
+def test_a_fold_whose_turn_has_not_come_is_at_its_start(implementation: str) -> None:
+    if implementation != "native":
+        pytest.skip("the reference begins with all heads")
+    z, y = _correlated(200, 30, 4)
+    options: dict[str, Any] = {"weight_decay": DECAYS * 10, "sample_weight": _folds(200, 2).repeat_interleave(8, dim=0)}
+    found = fit_softmax_heads(z, y, 4, on_epoch=lambda i, _: i >= 3, **options)
+    assert torch.isfinite(found.loss[:16]).all()
+    assert torch.isnan(found.loss[16:]).all()
+    assert not found.weight[16:].any()
+    assert not found.converged.any()
+    short = fit_softmax_heads(z, y, 4, max_iter=2, **options)
+    assert int(short.iterations.max()) == 2
+    assert torch.isfinite(short.loss).all()
 
 
 def test_a_fit_that_is_stopped_leaves_every_head_where_its_path_is(implementation: str) -> None:

@@ -69,6 +69,7 @@ def fit_softmax_heads(
 
     ``lbfgs`` solves the whole convex problem. Heads that differ in decay alone may follow each other, from the
     strongest decay to the weakest, each from where the one before ended; until its turn a head is where that one is.
+    Folds of one sweep may follow the first of them; until its turn a fold's heads are at their start, with loss NaN.
 
     ``sgd`` (with momentum, decay in the gradient, as torch.optim.SGD) and ``adamw`` (decoupled decay, none on the bias,
     as torch.optim.AdamW) walk over minibatches; a batch's mean is over its own rows, and the order of rows is a

@@ -2,11 +2,14 @@
 // their weights and sums stay in the second-level cache, and runs on one thread from its start to its end: nobody waits for
 // anybody, rows that a fold leaves out are not computed, and a head that converges late holds up few others.
 #include <cmath>
+#include <condition_variable>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <type_traits>
 #include <vector>
 
-#include "fit.h"
+#include "family.h"
 
 namespace tlplat {
 namespace {
@@ -46,7 +49,14 @@ class Rows {
 class Part {
  public:
   explicit Part(std::vector<int32_t> heads) : heads_(std::move(heads)) {}
+  const std::vector<int32_t>& heads() const { return heads_; }
   bool done() const { return done_; }
+
+  void join(Family& family) { family_ = &family, place_ = family.add(heads_); }
+  bool waits() const { return family_ && !family_->leads(place_) && !family_->ready(); }
+  void arrive(const TlplatHeadProblem& whole) {
+    if (family_ && family_->leads(place_)) family_->arrive(whole);
+  }
 
   void run(const TlplatHeadProblem& whole, double seconds, int64_t rounds) {
     if (!fit_) start(whole);
@@ -85,7 +95,7 @@ class Part {
     held_.gather(whole, whole.held_weight, whole.held_weight_stride, heads_);
     p_.row_weight = training_.at(), p_.row_weight_stride = training_.stride();
     p_.held_weight = held_.at(), p_.held_weight_stride = held_.stride();
-    fit_ = make_together(p_);
+    fit_ = make_together(p_, family_ && !family_->leads(place_) ? family_->lead() : Lead{});
   }
 
   void* room(int64_t bytes) {
@@ -114,6 +124,8 @@ class Part {
   Rows training_, held_;
   std::vector<Buffer<char>> arrays_;
   std::unique_ptr<Fit> fit_;
+  Family* family_ = nullptr;
+  int64_t place_ = 0;
   bool done_ = false;
 };
 
@@ -122,24 +134,50 @@ class Apart final : public Fit {
   Apart(const TlplatHeadProblem& p, const std::vector<std::vector<int32_t>>& groups)
       : p_(p), team_(int(std::min<int64_t>(std::max(p.threads, 1), int64_t(groups.size())))) {
     for (const auto& heads : groups) parts_.push_back(std::make_unique<Part>(heads));
+    if (!p.path) return;
+    for (auto& part : parts_) {
+      std::vector<double> decays;
+      for (int32_t k : part->heads()) decays.push_back(p.decay[k]);
+      part->join(families_[decays]);
+    }
+    for (auto& [decays, family] : families_) family.close(p);
   }
 
   bool run(double seconds, int64_t rounds) override {
     // A caller who counts rounds wants all heads at the same one, however long that takes.
     const double limit = rounds < (int64_t(1) << 60) ? INFINITY : seconds;
     const Clock clock(limit);
-    std::atomic<size_t> next{0};
-    std::atomic<bool> short_of_memory{false};
+    std::mutex own;
+    std::condition_variable changed;
+    std::vector<bool> taken(parts_.size());
+    int busy = 0;
+    bool short_of_memory = false;
     team_.run([&](int) {
       const SerialBlas serial;
-      for (;;) {
-        const size_t i = next.fetch_add(1);
-        if (i >= parts_.size() || clock.over() || short_of_memory) return;
-        try {
-          if (!parts_[i]->done()) parts_[i]->run(p_, limit - clock.spent(), rounds);
-        } catch (const std::bad_alloc&) {  // must not leave the thread
-          short_of_memory = true;
+      std::unique_lock lock(own);
+      while (!clock.over() && !short_of_memory) {
+        size_t i = 0;
+        while (i < parts_.size() && (taken[i] || parts_[i]->waits())) ++i;
+        if (i == parts_.size()) {
+          if (!busy) break;
+          changed.wait(lock);
+          continue;
         }
+        Part& part = *parts_[i];
+        taken[i] = true;
+        if (part.done()) continue;
+        ++busy;
+        lock.unlock();
+        bool failed = false;
+        try {
+          part.run(p_, limit - clock.spent(), rounds);
+        } catch (const std::bad_alloc&) {  // must not leave the thread
+          failed = true;
+        }
+        lock.lock();
+        --busy, short_of_memory |= failed;
+        if (part.done()) part.arrive(p_);
+        changed.notify_all();
       }
     });
     if (short_of_memory) throw std::bad_alloc();
@@ -153,6 +191,7 @@ class Apart final : public Fit {
  private:
   const TlplatHeadProblem& p_;
   Team team_;
+  std::map<std::vector<double>, Family> families_;  // by their heads' decays
   std::vector<std::unique_ptr<Part>> parts_;
 };
 
@@ -195,9 +234,9 @@ std::unique_ptr<Fit> make_paths_apart(const TlplatHeadProblem& p) {
 
 }  // namespace
 
-std::unique_ptr<Fit> make_together(const TlplatHeadProblem& p) {
-  if (p.compute == TLPLAT_F64) return p.solver == TLPLAT_LBFGS ? make_lbfgs<double>(p) : make_minibatch<double>(p);
-  return p.solver == TLPLAT_LBFGS ? make_lbfgs<float>(p) : make_minibatch<float>(p);
+std::unique_ptr<Fit> make_together(const TlplatHeadProblem& p, const Lead& lead) {
+  if (p.compute == TLPLAT_F64) return p.solver == TLPLAT_LBFGS ? make_lbfgs<double>(p, lead) : make_minibatch<double>(p);
+  return p.solver == TLPLAT_LBFGS ? make_lbfgs<float>(p, lead) : make_minibatch<float>(p);
 }
 
 std::unique_ptr<Fit> make_apart(const TlplatHeadProblem& p) {

@@ -75,8 +75,13 @@ class ActiveRows {
   int64_t count_;
 };
 
+// Of L-BFGS: where heads over similar rows ended, those that these heads may follow; null, or not yet known.
+struct Lead {
+  const void *weight = nullptr, *bias = nullptr;  // (heads, classes, d) and (heads, classes) T
+};
+
 template <class T>
-std::unique_ptr<Fit> make_lbfgs(const TlplatHeadProblem& p);
+std::unique_ptr<Fit> make_lbfgs(const TlplatHeadProblem& p, const Lead& lead);
 template <class T>
 std::unique_ptr<Fit> make_minibatch(const TlplatHeadProblem& p);
 
@@ -89,7 +94,7 @@ void column_moments(const TlplatHeadProblem& p, double* centre, double* square);
 
 // Many heads as small fits side by side, a thread each; null where all heads had better share the rows. See apart.cpp.
 std::unique_ptr<Fit> make_apart(const TlplatHeadProblem& p);
-std::unique_ptr<Fit> make_together(const TlplatHeadProblem& p);
+std::unique_ptr<Fit> make_together(const TlplatHeadProblem& p, const Lead& lead = {});
 
 // The head's weights and biases as the solvers keep them (classes rows of ldw, then biases), and back.
 template <class T>

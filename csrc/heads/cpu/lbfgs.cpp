@@ -9,16 +9,18 @@ namespace {
 template <class T>
 class Lbfgs final : public Fit {
  public:
-  explicit Lbfgs(const TlplatHeadProblem& p)
-      : p_(p), k_(kernels<T>(p.isa)), paths_(paths_of(p)), columns_(int64_t(paths_.size()) * p.classes), rows_(p, training_rows<T>(p)),
+  Lbfgs(const TlplatHeadProblem& p, const Lead& lead)
+      : p_(p), lead_(p), k_(kernels<T>(p.isa)), paths_(paths_of(p)), columns_(int64_t(paths_.size()) * p.classes), rows_(p, training_rows<T>(p)),
         team_(useful_threads(p, 4.0 * double(p.n) * double(p.d) * double(columns_))) {
     for (int i = 0; i < team_.size(); ++i) pass_.emplace_back(p_, k_, columns_);
+    lead_.weight = const_cast<void*>(lead.weight), lead_.bias = const_cast<void*>(lead.bias);
     ldw_ = pass_[0].ldw(), weights_ = p.classes * ldw_;
     space_ = std::make_unique<Space<T>>(p_, k_, ldw_);
     w_ = Buffer<T>(columns_ * ldw_), b_ = Buffer<T>(columns_);
     for (int i = 0; i < team_.size(); ++i) {
       g_.emplace_back(columns_ * ldw_), gb_.emplace_back(columns_), loss_.emplace_back(int64_t(paths_.size()));
       fresh_.emplace_back(space_->size()), turned_.emplace_back(space_->size()), mean_.emplace_back(p.classes);
+      other_.emplace_back(lead.weight ? space_->size() : 0);
     }
     for (size_t i = 0; i < paths_.size(); ++i) {
       const int32_t head = paths_[i][0];
@@ -118,13 +120,40 @@ class Lbfgs final : public Fit {
     k_.blend(T(1), fresh + weights_, T(1), target_[i].get(), mean, p_.classes);
     space_->gradient(fresh, turned);
     const double norm = std::sqrt(k_.dot(fresh, fresh, space_->size()));
+    bool new_head = !walk.started();
+    int32_t before = -1;
     bool done = walk.arrive(f, turned, norm, mean, decay, fresh, p_.max_iter, p_.tol);
     while (done) {
       put(walk, 1, fresh);
+      before = walk.head(), new_head = true;
       if (!walk.next(p_.decay, fresh, p_.tol, &done)) return false;
     }
+    if (lead_.weight && new_head) follow(me, walk, before);
     walk.trial(w, b, fresh);
     return true;
+  }
+
+  // Sends the walk, which comes from head `before` (negative: from the start), where others went from there. What is its own
+  // is its distance from them, which grows along every axis as their weights do.
+  void follow(int me, Walk<T>& walk, int32_t before) {
+    T *fresh = fresh_[size_t(me)].get(), *to = turned_[size_t(me)].get(), *from = other_[size_t(me)].get();
+    const auto at = [&](int32_t head, T* x) {
+      pack(lead_, head, ldw_, fresh, fresh + weights_);
+      space_->enter(fresh, fresh + weights_, x);
+    };
+    at(walk.head(), to);
+    if (before >= 0) {
+      at(before, from);
+      const T* x = walk.x();
+      for (int64_t j = 0; j < ldw_; ++j) {
+        T was = 0, is = 0;
+        for (int64_t m = j; m < weights_; m += ldw_) was += from[m] * from[m], is += to[m] * to[m];
+        const T growth = was > 0 ? std::sqrt(is / was) : T(1);
+        for (int64_t m = j; m < weights_; m += ldw_) to[m] += growth * (x[m] - from[m]);
+      }
+      for (int64_t m = weights_; m < space_->size(); ++m) to[m] += x[m] - from[m];
+    }
+    walk.toward(to, fresh);
   }
 
   // The walk's point into the output arrays of its first heads.
@@ -186,6 +215,7 @@ class Lbfgs final : public Fit {
   }
 
   const TlplatHeadProblem& p_;
+  TlplatHeadProblem lead_;  // the same with the weights of those that heads follow, or null
   const Kernels<T>& k_;
   const std::vector<std::vector<int32_t>> paths_;
   const int64_t columns_;
@@ -197,7 +227,7 @@ class Lbfgs final : public Fit {
   std::vector<Pass<T>> pass_;
   std::unique_ptr<Space<T>> space_;
   Buffer<T> w_, b_;
-  std::vector<Buffer<T>> g_, gb_, fresh_, turned_, mean_, target_;
+  std::vector<Buffer<T>> g_, gb_, fresh_, turned_, other_, mean_, target_;
   std::vector<Buffer<double>> loss_;
   std::vector<Walk<T>> walks_;
   std::vector<double> total_;
@@ -207,10 +237,10 @@ class Lbfgs final : public Fit {
 }  // namespace
 
 template <class T>
-std::unique_ptr<Fit> make_lbfgs(const TlplatHeadProblem& p) {
-  return std::make_unique<Lbfgs<T>>(p);
+std::unique_ptr<Fit> make_lbfgs(const TlplatHeadProblem& p, const Lead& lead) {
+  return std::make_unique<Lbfgs<T>>(p, lead);
 }
-template std::unique_ptr<Fit> make_lbfgs<float>(const TlplatHeadProblem&);
-template std::unique_ptr<Fit> make_lbfgs<double>(const TlplatHeadProblem&);
+template std::unique_ptr<Fit> make_lbfgs<float>(const TlplatHeadProblem&, const Lead&);
+template std::unique_ptr<Fit> make_lbfgs<double>(const TlplatHeadProblem&, const Lead&);
 
 }  // namespace tlplat

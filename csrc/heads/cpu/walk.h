@@ -53,6 +53,10 @@ class Walk {
         std::copy_n(g, space_.size(), g_.get());
         f_ = f, norm_ = norm, ++count_;
         direct(decay, scratch);
+        following_ = false;
+      } else if (following_) {
+        following_ = follows_ = false;
+        direct(decay, scratch);
       } else {
         (decreased ? low_ : high_) = t_;
         t_ = std::isinf(high_) ? 2 * t_ : (low_ + high_) / 2;
@@ -90,6 +94,17 @@ class Walk {
     direct(decay, scratch);
     converged_ = *again = norm_ <= tol;
     return true;
+  }
+
+  // Makes the head's first step one to `to`, where that is downhill; a step that is refused was the last of its kind.
+  // `scratch` (size,).
+  void toward(const T* to, T* scratch) {
+    if (!started_ || !follows_) return;
+    k_.blend(T(1), to, T(-1), x_.get(), scratch, space_.size());
+    const double slope = k_.dot(g_.get(), scratch, space_.size());
+    if (!(slope < 0)) return;
+    std::copy_n(scratch, space_.size(), d_.get());
+    slope_ = slope, following_ = true;
   }
 
  private:
@@ -174,7 +189,7 @@ class Walk {
   double rho_[kMost] = {}, kappa_ = 1, gamma_ = 1, f_ = 0, norm_ = 0, slope_ = 0, t_ = 1, low_ = 0, high_ = INFINITY;
   int newest_ = 0, trials_ = 0;
   int64_t count_ = 0;
-  bool started_ = false, converged_ = false;
+  bool started_ = false, converged_ = false, follows_ = true, following_ = false;
 };
 
 }  // namespace tlplat
