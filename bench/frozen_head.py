@@ -55,9 +55,9 @@ def child(shape: str, peer: str, threads: int, repeats: int) -> dict[str, Any]:
     """Runs in the peer's own process."""
     use_threads(threads, peer)
     z, y = data(*SHAPES[shape])
-    n, _, c = SHAPES[shape]
+    n, d, c = SHAPES[shape]
     x = z.bfloat16() if peer == "tlplat bf16" else z
-    few, more = (2, 12) if n < 10_000 else (1, 3)
+    few, more = (2, 12) if n * d * c < 500_000_000 else (1, 3)
 
     def run(epochs: int) -> Any:
         return EPOCHS[peer](x, y, c, epochs) if peer in EPOCHS else (SOLVERS | MANY)[peer](x, y, c)

@@ -63,7 +63,7 @@ struct RowWeights {
 };
 
 template <class T>
-class Pass {
+class alignas(128) Pass {
  public:
   // `columns` is the most heads * classes that a run will see.
   Pass(const TlplatHeadProblem& p, const Kernels<T>& k, int64_t columns);

@@ -6,7 +6,7 @@
 
 namespace tlplat {
 
-class Team {
+class alignas(128) Team {
  public:
   // At most kMost threads.
   static constexpr int kMost = 32;
