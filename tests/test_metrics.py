@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
-from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1, expected_calibration_error
+from tlplat.metrics import (
+    ACCURACY,
+    BRIER,
+    LOG_LOSS,
+    Auroc,
+    AveragePrecision,
+    BalancedAccuracy,
+    MacroF1,
+    expected_calibration_error,
+)
 
 
 def binary(n=200, seed=0, ties=False):
@@ -64,3 +73,37 @@ def test_calibration_error_is_zero_for_calibrated_and_large_for_overconfident():
     p = np.tile([0.3, 0.7], (10, 1))
     assert expected_calibration_error(y, p) == pytest.approx(0.0, abs=1e-9)
     assert expected_calibration_error(y, np.tile([0.01, 0.99], (10, 1))) == pytest.approx(0.29)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_metrics_of_choices_equal_scikit_learn_with_weights(classes):
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, classes, 90)
+    p = rng.dirichlet(np.ones(classes), 90).round(1)
+    weights = rng.integers(0, 4, (300, 90)).astype(np.float32)
+    hard = p.argmax(axis=1)
+    recalls = [balanced_accuracy_score(y, hard, sample_weight=w) for w in weights]
+    np.testing.assert_allclose(BalancedAccuracy()(y, p, weights), recalls, rtol=1e-9)
+    scores = [f1_score(y, hard, average="macro", sample_weight=w, zero_division=0) for w in weights]
+    np.testing.assert_allclose(MacroF1()(y, p, weights), scores, rtol=1e-9)
+    hot = np.arange(classes) == y[:, None]
+    shown = [1] if classes == 2 else range(classes)
+    precision = [
+        np.mean([average_precision_score(hot[:, c], p[:, c], sample_weight=w) for c in shown]) for w in weights
+    ]
+    np.testing.assert_allclose(AveragePrecision()(y, p, weights), precision, rtol=1e-9)
+
+
+def test_metrics_of_sets_equal_scikit_learn_and_leave_out_what_is_undefined():
+    rng = np.random.default_rng(4)
+    y, p = (rng.random((60, 3)) < 0.3).astype(float), rng.random((60, 3))
+    y[:, 2] = 0
+    hard = (p >= 0.5).astype(int)
+    assert MacroF1()(y, p)[0] == pytest.approx(f1_score(y, hard, average="macro", zero_division=0))
+    recalls = [r for c in (0, 1) for r in (recall(y[:, c], hard[:, c], 1), recall(y[:, c], hard[:, c], 0))]
+    assert BalancedAccuracy()(y, p)[0] == pytest.approx(np.mean([*recalls, recall(y[:, 2], hard[:, 2], 0)]))
+    assert np.isnan(AveragePrecision()(np.zeros(5, dtype=int), np.full((5, 2), 0.5))[0])
+
+
+def recall(y, said, label):
+    return (said[y == label] == label).mean()

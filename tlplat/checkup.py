@@ -13,7 +13,7 @@ from torch import Tensor
 from tlplat.checks import Issue
 from tlplat.checks.drift import drift, drift_from_statistics
 from tlplat.checks.rows import duplicates, extremes, flat_space, missing, near_duplicates, outliers
-from tlplat.checks.targets import given_away, label_errors, small_classes
+from tlplat.checks.targets import given_away, imbalance, label_errors, small_classes
 from tlplat.data.examples import Examples, Inputs
 from tlplat.errors import TlplatError
 from tlplat.features import FeatureStore
@@ -72,8 +72,12 @@ def look_at_labelled(view: View, store: FeatureStore, *, pairs: bool = True, sha
         pairs: near-copies too. shallow: by features of the source's first block alone.
     """
     labelled, task = view.labelled, view.target.task
-    checks: list[Check] = [lambda: missing(labelled, "labelled"), lambda: small_classes(labelled, task)]
-    checks.append(lambda: extremes(labelled))
+    checks: list[Check] = [
+        lambda: missing(labelled, "labelled"),
+        lambda: small_classes(labelled, task),
+        lambda: imbalance(labelled, task),
+        lambda: extremes(labelled),
+    ]
     if not view.target.may_repeat:
         checks.append(lambda: duplicates(labelled))
     found = _all(checks)

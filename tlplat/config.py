@@ -172,6 +172,15 @@ class RunConfig(Table):
         default=False,
         description="leave copies and doubtful labels out of training, as check-data shows them; no test row goes",
     )
+    metric: Text | None = Field(
+        default=None,
+        description="what selection and verdict go by, such as balanced_accuracy; default: the task's first "
+        "(`tlplat tasks` lists them)",
+    )
+    balance: Switch = Field(
+        default=False,
+        description="count classes alike, however rare: predictions are those for classes that are equally frequent",
+    )
     require: Annotated[tuple[Annotated[Text, AfterValidator(_requirement)], ...], BeforeValidator(_split)] = Field(
         default=(), description="conditions, exit 8 where unmet: auroc>=0.9, no-negative-transfer"
     )

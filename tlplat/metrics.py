@@ -93,13 +93,23 @@ def _auroc_chunk(weights: np.ndarray, positive: np.ndarray, starts: np.ndarray) 
 
 
 def _average_precision(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    from sklearn.metrics import average_precision_score
-
-    rows = [None] if weights is None else list(weights)
-    positive = np.asarray(targets, dtype=bool)
-    return np.array(
-        [average_precision_score(positive, scores, sample_weight=w) if positive.any() else np.nan for w in rows]
+    """(b,) of binary targets (n,): precision at each score, weighted by the recall it adds; NaN without a positive."""
+    order = np.argsort(-scores, kind="stable")
+    positive = np.asarray(targets, dtype=bool)[order]
+    ends = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
+    rows = np.ones((1, len(scores))) if weights is None else weights
+    return np.concatenate(
+        [_precision_chunk(rows[i : i + CHUNK, order], positive, ends) for i in range(0, len(rows), CHUNK)]
     )
+
+
+def _precision_chunk(weights: np.ndarray, positive: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    hits = np.cumsum(weights * positive, axis=1, dtype=np.float64)[:, ends]
+    told = np.cumsum(weights, axis=1, dtype=np.float64)[:, ends]
+    precision = hits / np.where(told > 0, told, 1.0)
+    gained = np.diff(hits, axis=1, prepend=0.0)
+    every = hits[:, -1]
+    return np.asarray(np.where(every > 0, (precision * gained).sum(axis=1) / np.where(every > 0, every, 1.0), np.nan))
 
 
 def accuracy_rows(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -135,13 +145,47 @@ class MacroF1:
     higher_is_better: bool = True
 
     def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        from sklearn.metrics import f1_score
+        there, said, rows = _told(targets, predictions, weights)
+        both, either = rows @ (there & said), rows @ there + rows @ said
+        met = np.asarray(either > 0)
+        if targets.ndim == 2:
+            met = np.ones_like(met)  # a label that nobody has or is given counts as 0, as scikit-learn has it
+        return _mean_of(2 * both / np.where(either > 0, either, 1.0), met)
 
-        hard = (predictions >= 0.5).astype(int) if targets.ndim == 2 else predictions.argmax(axis=1)
-        rows = [None] if weights is None else list(weights)
-        return np.array(
-            [f1_score(targets, hard, average="macro", sample_weight=w, zero_division=0.0) for w in rows], dtype=float
-        )
+
+@dataclass(frozen=True)
+class BalancedAccuracy:
+    """The mean of the classes' recalls (Brodersen et al. 2010); for multi-label of those with and without each label.
+
+    A class without a row is left out.
+    """
+
+    name: str = "balanced_accuracy"
+    higher_is_better: bool = True
+
+    def __call__(self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        there, said, rows = _told(targets, predictions, weights)
+        count, hits = rows @ there, rows @ (there & said)
+        if targets.ndim == 2:
+            count, hits = (np.c_[a, rows @ b] for a, b in ((count, ~there), (hits, ~there & ~said)))
+        return _mean_of(hits / np.where(count > 0, count, 1.0), count > 0)
+
+
+def _told(
+    targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which class or label each row has, and which it is given, (n, c) of bool; weights (b, n)."""
+    rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, dtype=np.float64)
+    if targets.ndim == 2:
+        return targets >= 0.5, predictions >= 0.5, rows
+    classes = np.arange(predictions.shape[1])
+    return targets[:, None] == classes, predictions.argmax(axis=1)[:, None] == classes, rows
+
+
+def _mean_of(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(b,) mean of scores (b, c) over those that count; NaN where none does."""
+    many = counted.sum(axis=1)
+    return np.asarray(np.where(many > 0, np.where(counted, scores, 0.0).sum(axis=1) / np.maximum(many, 1), np.nan))
 
 
 ACCURACY = RowMean("accuracy", True, accuracy_rows)

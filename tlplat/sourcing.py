@@ -21,6 +21,7 @@ from tlplat.model import SourceModel
 from tlplat.onnxio.source import is_onnx
 from tlplat.onnxio.source import load_source as load_onnx
 from tlplat.strategy import Strategy
+from tlplat.tasks.base import Task
 from tlplat.view import View, aligned, relabelled
 
 AUTO = "auto"
@@ -102,10 +103,17 @@ class Sourcing:
     def view(self, called: str, source: SourceModel) -> View:
         """The target as ``source`` sees it, on its own."""
         target = self.domain.target(self.options, self.data, source, self.context)
+        target = dataclasses.replace(target, task=self._asked(target.task))
         by_default = None if self.data.path else self.domain.labels_by_default(self.options.model_dump())
         wanted = self.config.labels if self.config.labels is not None else by_default
         count = None if wanted == "all" else wanted
         return View(called, source, target, draw_labels(target.pool, count, self.config.data_seed, target.task))
+
+    def _asked(self, task: Task) -> Task:
+        """The domain's task with the metric and the balance that the configuration asks for."""
+        if self.config.balance:
+            task = task.balanced()
+        return task if self.config.metric is None else task.measured_by(self.config.metric)
 
     def _unlabeled(self, view: View) -> Admitted | None:
         """The user's unlabelled rows, else the domain's own, without test and labelled rows; None where none is."""

@@ -72,6 +72,7 @@ def document(
             "kind": info.kind,
             "labels": list(info.labels),
             "several": bool(info.options.get("multi_label")),
+            "balanced": bool(info.options.get("balance")),
             "source": winner.source.name,
             "target": target.title.rpartition("->")[2].strip() or target.title,
             "unit": target.unit,

@@ -121,7 +121,8 @@ class BaselineCandidate(Candidate):
     def run(self, bench: Bench, train: Rows, others: Sequence[Rows], seed: int, **unused: Any) -> Outcome:
         begin = time.monotonic()
         inputs = [rows.examples.inputs.select(rows.index) for rows in others]
-        predictions = self.baseline.fit_predict(train.taken(), inputs, bench.task.settled(train.targets), seed)
+        task, plain = (t.settled(train.targets) for t in (bench.task, bench.task.unbalanced()))
+        predictions = [task.rebalanced(p) for p in self.baseline.fit_predict(train.taken(), inputs, plain, seed)]
         shape = bench.task.prediction_shape
         wanted = [
             (len(rows.index), *(p.shape[1:] if shape is None else shape))

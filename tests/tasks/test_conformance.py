@@ -45,6 +45,16 @@ class TestSeveralLabels(BuiltIn):
         return lambda hidden: torch.stack([hidden < -0.3, noise(hidden, 1) > 0.7, hidden > 0.2], dim=1).float()
 
 
+class TestBalanced(BuiltIn):
+    @pytest.fixture
+    def task(self):
+        return Classification(["low", "high", "highest"]).balanced()
+
+    @pytest.fixture
+    def targets(self):
+        return lambda hidden: (hidden > 0.8).long() + (hidden > 1.2).long()
+
+
 class TestRegression(BuiltIn):
     @pytest.fixture
     def task(self):

@@ -26,6 +26,8 @@ DOUBTED = 0.25
 BY_CHANCE = 0.5
 """Share of the labels that are left out which may be right, and only rare where classes overlap."""
 LEAST = 30
+SKEWED = 10
+"""How many times as many rows one class has as another where they are said to be out of balance."""
 
 
 def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
@@ -49,6 +51,37 @@ def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
         )
 
 
+def imbalance(labelled: Examples, task: Task) -> Iterator[Issue]:
+    """A class of which there are many times as many rows as of another; labels that hardly a row has."""
+    info, targets = task.info(), labelled.targets
+    several = bool(info.options.get("multi_label"))
+    if not info.labels or (not several and (targets.ndim != 1 or targets.is_floating_point())):
+        return
+    share = (
+        targets.double().mean(dim=0) if several else torch.bincount(targets, minlength=len(info.labels)) / len(targets)
+    )
+    shares = dict(zip(info.labels, share.tolist(), strict=True))
+    rare = {name: p for name, p in shares.items() if p * SKEWED <= (1 if several else max(shares.values()))}
+    if not rare or "balance" in info.options:
+        return
+    most = max(shares, key=shares.__getitem__)
+    told = (
+        "a label is predicted from a probability of 0.5 on, which these hardly reach"
+        if several
+        else f"to say {most} always is right for {int(10 * shares[most])}0 % of the rows and more"
+    )
+    yield Issue(
+        "imbalance",
+        "note",
+        f"{len(rare)} of {len(shares)} {'labels stand at' if several else 'classes have'} "
+        f"{f'one row in {SKEWED}' if several else f'a tenth of the rows of {most}'}, or fewer: "
+        f"{', '.join(rare)}; {told}",
+        "where rare ones matter as much: --balance predicts as if all were equally frequent, and "
+        f"--metric {'macro_f1' if several else 'balanced_accuracy'} measures that",
+        figures={"share": {name: round(p, 4) for name, p in shares.items()}},
+    )
+
+
 def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[Issue]:
     """Labels that a head on frozen features, fitted without the row, is confident against (Northcutt et al. 2021).
 
@@ -67,7 +100,7 @@ def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[I
             "pip install 'tlplat[check]' and check again",
         )
         return
-    said = out_of_fold(labelled, features, task)
+    said = out_of_fold(labelled, features, task.unbalanced())
     doubts = doubts_of_sets(targets, said) if several else doubts_of(targets, said)
     if doubts.named:
         named = [f"{'not ' if several and targets[i, c] else ''}{info.labels[c]}" for i, c in doubts.named]

@@ -23,7 +23,19 @@ Examples:
 A run looks at its labelled rows in the same way first, and keeps what it finds in data/quality.json and the
 report. Nothing is changed; with `--clean` a run leaves copies and doubtful labels out of training.
 """
-NOT_OF_A_CHECK = ("strategies", "seeds", "seed", "out", "jobs", "require", "budget", "data.unlabeled", "clean")
+NOT_OF_A_CHECK = (
+    "strategies",
+    "seeds",
+    "seed",
+    "out",
+    "jobs",
+    "require",
+    "budget",
+    "data.unlabeled",
+    "clean",
+    "metric",
+    "balance",
+)
 
 
 @click.command(

@@ -32,6 +32,9 @@ NOT_OF_PRETRAINING = (
     "require",
     "budget",
     "data.unlabeled",
+    "clean",
+    "metric",
+    "balance",
 )
 """Keys of a run that mean nothing here."""
 

@@ -23,7 +23,7 @@ Probe and own head are held out and in the task's metric; the order goes by the 
 other scores higher is better: they compare sources on the same rows, and say little on their own. ORDER AGREES
 is Kendall's tau-b of each score with the order of the sources.
 """
-NOT_OF_A_RANKING = ("strategies", "seeds", "out", "jobs", "require", "budget", "data.unlabeled")
+NOT_OF_A_RANKING = ("strategies", "seeds", "out", "jobs", "require", "budget", "data.unlabeled", "clean")
 """Keys of a run that change no score."""
 HEADS: Mapping[str, str] = {
     "probe": "probe",

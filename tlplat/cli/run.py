@@ -22,6 +22,7 @@ Examples:
   tlplat run --domain genomics --data train.fasta --labels-from labels.csv --unlabeled more.fasta
   tlplat run -c run.toml --set train.epochs=5 --dry-run
   tlplat run --domain genomics --source auto
+  tlplat run --domain genomics --data reads.fasta --balance --metric balanced_accuracy
   tlplat run --domain genomics --require 'auroc>=0.9' --require no-negative-transfer
 
 Values are taken from flags, --set, the file, the environment (TLPLAT_SEEDS, TLPLAT_TRAIN__EPOCHS),

@@ -76,6 +76,11 @@ def _use(report: Report, model: CandidatePart | None) -> str:
     if task.labels:
         any_of = ", of which a row may have any number, or none" if task.several else ""
         told.append(f"Its labels are {', '.join(md(label) for label in task.labels)}{any_of}.")
+    if task.balanced:
+        told.append(
+            "Its predictions are those for labels that are equally frequent, however rare they are; the column "
+            "`calibrated` of `tlplat predict` has their probabilities as they occur."
+        )
     if task.source and model is not None:
         told.append(
             f"The model was transferred from {md(task.source)}{f' to {md(task.target)}' if task.target else ''}."
@@ -170,7 +175,7 @@ def _limits(report: Report) -> Iterator[str]:
     if scaling is not None and scaling.ece is not None and scaling.temperature != 1:
         yield (
             f"At the temperature {words.score(scaling.temperature)} (column `calibrated` of predictions) they are off "
-            f"by {words.score(scaling.ece[1])}; the order of the labels stays."
+            f"by {words.score(scaling.ece[1])}{'' if report.task.balanced else '; the order of the labels stays'}."
         )
     yield from report.warnings
 

@@ -30,6 +30,8 @@ class TaskPart(Part):
     target: str | None = None
     several: bool = False
     """A row may have any number of the labels."""
+    balanced: bool = False
+    """Predictions count labels alike, however rare."""
     unit: str = "row"
     """What the bootstrap resamples, in a word."""
 

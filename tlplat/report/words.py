@@ -32,6 +32,7 @@ class MetricWords:
 KNOWN = {
     "auroc": MetricWords("AUROC", "how often a positive row is ranked above a negative one (0.5 is guessing)", True),
     "accuracy": MetricWords("accuracy", "the share of rows classified right", True),
+    "balanced_accuracy": MetricWords("balanced accuracy", "the mean of the classes' shares classified right", True),
     "average_precision": MetricWords("average precision", "the area under precision against recall", True),
     "macro_f1": MetricWords("macro F1", "the mean over labels of precision and recall's harmonic mean", True),
     "concordance": MetricWords("concordance", "how often the earlier of two events is ranked first", True),

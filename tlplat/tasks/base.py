@@ -13,13 +13,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tlplat.errors import DataError, Finding
+from tlplat.errors import DataError, Finding, UsageError, did_you_mean
 from tlplat.model import TaskInfo
 
 
@@ -130,6 +130,46 @@ class Task(ABC):
     def metric_unit(self, name: str) -> str:
         """What the metric is measured in, such as ``mm``; empty for a pure number."""
         return ""
+
+    def measured_by(self, metric: str) -> Self:
+        """The task with that one of its metrics as the primary one; it must have an option ``metric``.
+
+        Raises:
+            UsageError TL-TASK-METRIC: it has no such metric, or no choice of one.
+        """
+        known = [m.name for m in self.metrics]
+        options = self.info().options
+        if metric not in known or "metric" not in options:
+            raise UsageError(
+                "TL-TASK-METRIC",
+                f"this {self.name} task cannot be measured by {metric!r}{did_you_mean(metric, known)}",
+                expected=", ".join(known if "metric" in options else known[:1]),
+                fix="give one of these to --metric, or leave it out",
+            )
+        return type(self)(**{**options, "metric": metric})
+
+    def balanced(self) -> Task:
+        """The task in which classes count alike, however rare; for tasks that choose among classes.
+
+        Raises:
+            UsageError TL-TASK-BALANCE: it chooses among none.
+        """
+        raise UsageError(
+            "TL-TASK-BALANCE",
+            f"a {self.name} task has no classes to balance",
+            fix="leave out --balance",
+        )
+
+    def unbalanced(self) -> Task:
+        """The task as it was before :meth:`balanced`; default: itself."""
+        return self
+
+    def rebalanced(self, predictions: np.ndarray) -> np.ndarray:
+        """Predictions of the :meth:`unbalanced` task, of a baseline say, as this one makes them; default: the same.
+
+        Called on a task that is ``settled``.
+        """
+        return predictions
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -7,19 +7,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlplat.calibration import Calibration, apply_temperature
 from tlplat.data.labelsets import Label, LabelReader, label_sets, read_apart
 from tlplat.errors import DataError
 from tlplat.hookspecs import hookimpl
-from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, MacroF1
+from tlplat.metrics import ACCURACY, BRIER, LOG_LOSS, Auroc, AveragePrecision, BalancedAccuracy, MacroF1
 from tlplat.model import TaskInfo
 from tlplat.tasks.base import Evidence, HeadFit, Metric, Task, check_whole
 from tlplat.tasks.confusions import confusion, reliability, roc_curves, suppressed
 from tlplat.tasks.linear import DECAYS
 from tlplat.tasks.netbenefit import decision_curve, observed
+from tlplat.tasks.priors import Prior, frequencies
 from tlplat.tasks.sets import check_counts, check_sets, common, label_table, set_facts
 from tlplat.tasks.softmax import moments, pulled_fit, softmax_fit
 
@@ -35,6 +36,11 @@ class Classification(Task):
         metric: name of the primary metric; default auroc for two classes and multi-label, accuracy for more.
         decisions: somebody will act on the second of two labels: reports show the decision curve.
         least: errors and facts tell no count of fewer rows.
+        balance: classes count alike, however rare: predictions are those for rows among which every class, or the
+            presence and absence of every label, is equally frequent (:mod:`tlplat.tasks.priors`). ``calibrated``
+            probabilities stay those of classes as they occur. More than two classes are measured by
+            ``balanced_accuracy``, unless ``metric`` says otherwise.
+        prior: share of the training rows of each class, or with each label; set by ``settled`` where ``balance``.
     """
 
     name: ClassVar[str] = "classification"
@@ -50,10 +56,14 @@ class Classification(Task):
         metric: str | None = None,
         decisions: bool = False,
         least: int = 1,
+        balance: bool = False,
+        prior: Sequence[float] | None = None,
     ) -> None:
         self.labels = tuple(str(label) for label in labels)
         self.multi_label = multi_label
-        self.metric, self.decisions, self.least = metric, decisions, least
+        self.metric, self.decisions, self.least, self.balance = metric, decisions, least, balance
+        self.prior = None if prior is None else [float(p) for p in prior]
+        self._prior = Prior(self.prior, multi_label)
         if multi_label:
             self.decision_words = "the log-odds of the row's likeliest label"
         if len(self.labels) < (1 if multi_label else 2):
@@ -97,22 +107,57 @@ class Classification(Task):
         options = {"labels": list(self.labels), "multi_label": self.multi_label, "metric": self.metric}
         options |= {"decisions": True} if self.decisions else {}
         options |= {"least": self.least} if self.least > 1 else {}
+        options |= {"balance": True, "prior": self.prior} if self.balance else {}
         offers = {"loss", "row_loss", "fit_head", "probabilities"} | (set() if self.multi_label else {"pulled_head"})
         return TaskInfo(self.name, len(self.labels), self.labels, options, frozenset(offers))
 
     @property
     def metrics(self) -> Sequence[Metric]:
-        """The primary metric first."""
+        """The primary metric first; where classes are balanced none of probabilities, which are of no row drawn."""
         if self.multi_label:
-            found: list[Metric] = [Auroc(), AveragePrecision(), MacroF1(), LOG_LOSS]
+            found: list[Metric] = [Auroc(), AveragePrecision(), MacroF1(), BalancedAccuracy(), LOG_LOSS]
         elif len(self.labels) == 2:
-            found = [Auroc(), ACCURACY, AveragePrecision(), MacroF1(), BRIER, LOG_LOSS]
+            found = [Auroc(), ACCURACY, BalancedAccuracy(), AveragePrecision(), MacroF1(), BRIER, LOG_LOSS]
         else:
-            found = [ACCURACY, MacroF1(), Auroc(), BRIER, LOG_LOSS]
+            found = [ACCURACY, BalancedAccuracy(), MacroF1(), Auroc(), AveragePrecision(), BRIER, LOG_LOSS]
+        if self.balance:
+            found = [m for m in found if m not in (BRIER, LOG_LOSS)]
+            found.sort(key=lambda m: m.name == "accuracy")
         if self.metric is not None:
             known = {m.name: m for m in found}
             found = [known[self.metric], *(m for m in found if m.name != self.metric)]
         return found
+
+    def balanced(self) -> Classification:
+        return Classification(**{**self.info().options, "balance": True})
+
+    def unbalanced(self) -> Classification:
+        return Classification(**{**self.info().options, "balance": False, "prior": None})
+
+    def settled(self, targets: Tensor) -> Classification:
+        """With the classes' frequencies, where they are to be taken out."""
+        if not self.balance:
+            return self
+        return Classification(**{**self.info().options, "prior": frequencies(targets, len(self.labels), self.least)})
+
+    def head(self, feature_dim: int) -> nn.Module:
+        """A fresh head; where classes count alike it starts from their frequencies, and features say the rest.
+
+        So training on plain cross-entropy is training on the logit-adjusted loss (Menon et al. 2021, eq. 10).
+        """
+        head = super().head(feature_dim)
+        if isinstance(head, nn.Linear):
+            head.bias = nn.Parameter(self._prior.added(head.bias.detach()))
+        return head
+
+    def adopt_head(self, weight: Tensor, bias: Tensor, source: TaskInfo) -> tuple[Tensor, Tensor]:
+        """The source's linear head; where classes count alike, as if they had done so in the source."""
+        if self.balance:
+            bias = self._prior.added(Prior(source.options.get("prior"), self.multi_label).removed(bias))
+        return weight, bias
+
+    def rebalanced(self, predictions: np.ndarray) -> np.ndarray:
+        return self._prior.removed_from(predictions)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats: softmax, or sigmoid for multi-label."""
@@ -121,20 +166,25 @@ class Classification(Task):
         return F.cross_entropy(outputs, targets)
 
     def decode(self, outputs: Tensor) -> np.ndarray:
-        z = outputs.detach().double()
+        z = self._prior.removed(outputs.detach().double())
         p = torch.sigmoid(z) if self.multi_label else torch.softmax(z, dim=1)
         return p.cpu().numpy()
 
     def outputs_text(self) -> str:
         name, pick = ("sigmoid", "those of 0.5 and above") if self.multi_label else ("softmax", "the largest")
+        said, probability = f"{name}(outputs)", "the probability of each of labels"
+        if self.prior is not None:
+            added = "log(prior / (1 - prior))" if self.multi_label else "log(prior)"
+            said = f"with prior = options.prior, {name}(outputs - {added})"
+            probability = "the probability that each of labels would have if all were equally frequent"
         return (
-            f"logits (rows, labels): {name}(outputs) gives the probability of each of labels, in that order, and the "
-            f"prediction is {pick}; {name}(outputs / calibration.temperature) gives the calibrated ones"
+            f"logits (rows, labels): {said} gives {probability}, in that order, and the prediction is {pick}; "
+            f"{name}(outputs / calibration.temperature) gives the calibrated ones"
         )
 
     def chosen(self, outputs: Tensor) -> Tensor:
-        """The likeliest label's number."""
-        return outputs.argmax(dim=1)
+        """The likeliest label's number, as :meth:`decode` has it."""
+        return self._prior.removed(outputs).argmax(dim=1)
 
     def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
         """The chosen label's log-odds: against all others together, or its own logit where labels stand alone."""
@@ -226,18 +276,19 @@ class Classification(Task):
         return {"classes": dict(zip(self.labels, count, strict=False))}
 
     def calibration(self, evidence: Evidence) -> dict[str, Any] | None:
-        """Temperature scaling, fitted on validation rows and measured on test rows."""
-        held_out, test = (evidence.seen, evidence.said), (evidence.targets, evidence.predictions)
-        return Calibration.of(held_out, test, evidence.rows).to_json()
+        """Temperature scaling, fitted on validation rows and measured on test rows, of classes as they occur."""
+        said, predictions = (self._of_evidence(evidence, p) for p in (evidence.said, evidence.predictions))
+        return Calibration.of((evidence.seen, said), (evidence.targets, predictions), evidence.rows).to_json()
 
     def prediction_rows(self, decoded: np.ndarray, calibration: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """``prediction`` (the most probable label, or the labels at 0.5 and above), ``probabilities``, ``calibrated``.
 
-        ``calibrated`` holds the probabilities at the temperature, where there is one.
+        ``calibrated`` holds the probabilities at the temperature, where there is one, of classes as they occur.
         """
         scaled = None
         if calibration is not None:
-            scaled = apply_temperature(decoded, float(calibration["temperature"]), self.multi_label).tolist()
+            told = self._prior.added_to(decoded)
+            scaled = apply_temperature(told, float(calibration["temperature"]), self.multi_label).tolist()
         rows: list[dict[str, Any]] = []
         for i, row in enumerate(decoded.tolist()):
             probabilities = dict(zip(self.labels, row, strict=True))
@@ -259,7 +310,7 @@ class Classification(Task):
         common = {
             "scaling": scaling,
             "roc": roc_curves(targets, predictions, self.labels, evidence.least),
-            "calibration": self._reliability(targets, predictions, evidence.least),
+            "calibration": self._reliability(targets, self._of_evidence(evidence, predictions), evidence.least),
             "ece": scaling["ece"][0],
         }
         if self.multi_label:
@@ -278,7 +329,13 @@ class Classification(Task):
         if not self.decisions or len(self.labels) != 2:
             return {}
         rate, title = observed(evidence.targets == 1), f"Decision curve: {self.labels[1]}"
-        return {"charts": [decision_curve(evidence.predictions[:, 1], rate, title, evidence.least)]}
+        said = self._of_evidence(evidence, evidence.predictions)
+        return {"charts": [decision_curve(said[:, 1], rate, title, evidence.least)]}
+
+    def _of_evidence(self, evidence: Evidence, predictions: np.ndarray) -> np.ndarray:
+        """Probabilities of classes as they occur among validation rows: those of the fits differ by a row at most."""
+        shares = frequencies(evidence.seen, len(self.labels), self.least) if self.balance else None
+        return Prior(shares, self.multi_label).added_to(predictions)
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from torch import Tensor
 from tlplat.config import RunConfig
 from tlplat.data.examples import Examples
 from tlplat.domain import Baseline, TargetTask
-from tlplat.errors import DataError
+from tlplat.errors import DataError, UsageError
 from tlplat.modelio import load_model, save_model
 from tlplat.progress import Reporter
 from tlplat.registry import Registry
@@ -152,6 +152,19 @@ class TaskSuite(Suite):
             repeated = [metric(np.repeat(y, w, axis=0), np.repeat(said, w, axis=0))[0] for w in weights]
             found = metric(y, said, weights.astype(np.float64))
             np.testing.assert_allclose(found, repeated, rtol=1e-6, err_msg=metric.name)
+
+    def test_each_of_its_metrics_can_come_first(self, task: Task) -> None:
+        """``--metric``: where there is a choice, the chosen one is primary, also in the task that is built again."""
+        if "metric" not in task.info().options:
+            pytest.skip("has no choice of a metric")
+        for metric in task.metrics:
+            chosen = task.measured_by(metric.name)
+            again = type(task)(**chosen.info().options)
+            assert [m.name for m in again.metrics] == [m.name for m in chosen.metrics]
+            assert chosen.metrics[0].name == metric.name
+            assert {m.name for m in chosen.metrics} == {m.name for m in task.metrics}
+        with pytest.raises(UsageError, match="TL-TASK-METRIC"):
+            task.measured_by("charm")
 
     def test_learns_more_than_the_trivial_baseline(self, task: Task, rows: Examples, targets: Targets) -> None:
         """A linear head, by steps and by ``fit_head``, on features that tell the hidden number."""
