@@ -174,8 +174,7 @@ class RunConfig(Table):
     )
     metric: Text | None = Field(
         default=None,
-        description="what selection and verdict go by, such as balanced_accuracy; default: the task's first "
-        "(`tlplat tasks` lists them)",
+        description="what selection and verdict go by, such as balanced_accuracy; default: the task's first",
     )
     balance: Switch = Field(
         default=False,

@@ -56,11 +56,11 @@ def gaps(scores):
     return scores - scores[:, :1]
 
 
-def test_nearest_mean_is_the_log_density_of_equal_round_classes(blobs):
+def test_nearest_mean_is_the_log_density_of_round_classes_and_their_share(blobs):
     x, y, new = standardised(blobs)
     means = np.stack([x[y == c].mean(axis=0) for c in range(3)])
     variance = sum(((x[y == c] - means[c]) ** 2).sum() for c in range(3)) / (60 - 3) / 10
-    wanted = -((new[:, None] - means) ** 2).sum(axis=2) / (2 * variance)
+    wanted = -((new[:, None] - means) ** 2).sum(axis=2) / (2 * variance) + np.log(np.bincount(y) / len(y))
     np.testing.assert_allclose(gaps(outputs(blobs, "mean", 0.0)), gaps(wanted), atol=1e-3)
 
 

@@ -12,6 +12,7 @@ from tlplat.checks.targets import imbalance, label_errors
 from tlplat.data.examples import Examples, TensorInputs
 from tlplat.errors import UsageError
 from tlplat.metrics import BalancedAccuracy
+from tlplat.strategies.closedform import nearest_mean
 from tlplat.tasks.base import Evidence
 from tlplat.tasks.classification import Classification
 from tlplat.tasks.priors import Prior, frequencies
@@ -32,10 +33,13 @@ def draw(n: int, share: float, seed: int, d: int = 5) -> tuple[torch.Tensor, tor
 def test_frequencies_are_shares_and_never_none() -> None:
     assert frequencies(torch.tensor([0, 0, 0, 1]), 3) == [0.75, 0.25, 0.125]
     assert frequencies(np.array([[1, 0], [1, 1], [1, 0], [1, 0]]), 2) == [0.875, 0.25]
-    y = torch.tensor([0] * 47 + [1] * 3 + [2] * 34)
-    assert frequencies(y, 3, least=10) == [50 / 90, 10 / 90, 30 / 90]
-    assert frequencies(torch.cat([y, torch.ones(9, dtype=torch.int64)]), 3, least=10) == [50 / 90, 10 / 90, 30 / 90]
-    assert frequencies(torch.nn.functional.one_hot(y).float(), 3, least=10) == [50 / 80, 10 / 80, 30 / 80]
+    few = [[0] * (50 - n) + [1] * n + [2] * 34 for n in (2, 5)]
+    assert frequencies(np.array(few[0]), 3, least=10) == frequencies(np.array(few[1]), 3, least=10)
+    close = frequencies(np.array(few[0]), 3, least=10)
+    np.testing.assert_allclose(np.log(close), [-0.6, -2.1, -0.9])
+    sets = np.stack([np.array(few[0]) == k for k in range(3)], axis=1)
+    np.testing.assert_allclose(Prior(frequencies(sets, 3, least=10), True).logits, [0.3, -2.0, -0.4], atol=1e-9)
+    assert frequencies(np.zeros(4, dtype=np.int64), 2, least=10)[1] == pytest.approx(np.exp(-0.7))
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -73,7 +77,10 @@ def test_predictions_are_those_for_classes_that_are_equally_frequent() -> None:
     best = recall(truth.numpy(), np.stack([1 - right, right], axis=1))[0]
     assert recall(truth.numpy(), alike.decode(outputs))[0] > best - 0.01
     assert recall(truth.numpy(), plain.decode(outputs))[0] < best - 0.04
-    assert torch.equal(alike.chosen(outputs), torch.from_numpy(alike.decode(outputs).argmax(axis=1)))
+    chosen = alike.chosen(outputs)
+    assert torch.equal(chosen, torch.from_numpy(alike.decode(outputs).argmax(axis=1)))
+    p = alike.decode(outputs).max(axis=1)
+    np.testing.assert_allclose(alike.decision(outputs, chosen), np.log(p / (1 - p)), atol=1e-4)
 
 
 def test_baselines_are_balanced_by_the_same_rule() -> None:
@@ -107,6 +114,20 @@ def test_a_fresh_head_and_one_taken_over_say_nothing_of_frequencies() -> None:
     assert torch.equal(plain.adopt_head(*given, other.info())[1], given[1])
 
 
+def test_rows_of_another_set_are_fitted_at_their_own_frequencies() -> None:
+    task = Classification(LABELS).balanced().settled(torch.tensor([0] * 9 + [1]))
+    outputs, even = torch.randn(6, 2), torch.tensor([0, 1])
+    np.testing.assert_allclose(torch.softmax(task.among(outputs, even), 1), task.decode(outputs), atol=1e-6)
+    assert task.unbalanced().among(outputs, even) is outputs
+
+
+def test_prototypes_of_rare_classes_say_how_rare_they_are() -> None:
+    z, y = draw(3000, 0.08, 0, d=3)
+    weight, bias = nearest_mean(z.double(), torch.nn.functional.one_hot(y).double())
+    said = Classification(LABELS).decode(z.double() @ weight.T + bias)[:, 1]
+    assert said.mean() == pytest.approx(float(y.float().mean()), abs=0.01)
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_calibrated_probabilities_are_of_classes_as_they_occur(several: bool) -> None:
     z, y = draw(4000, 0.05, 0)
@@ -117,7 +138,10 @@ def test_calibrated_probabilities_are_of_classes_as_they_occur(several: bool) ->
     (a, seen), (b, test) = draw(2000, 0.05, 1), draw(4000, 0.05, 2)
     as_sets = (lambda t: torch.stack([1 - t, t], dim=1).numpy()) if several else (lambda t: t.numpy())
     said = [settled.decode(x @ head.weight.T + head.bias) for x in (b, a)]
-    found = task.detail(Evidence(as_sets(test), said[0], as_sets(seen), said[1], 2000))
+    evidence = Evidence(as_sets(test), said[0], as_sets(seen), said[1], 2000)
+    found = task.detail(evidence)
+    assert task.as_they_occur(evidence)[:, 1].mean() == pytest.approx(float(test.float().mean()), abs=0.015)
+    assert task.unbalanced().as_they_occur(evidence) is said[0]
     assert found["ece"] < 0.02
     assert found["scaling"]["ece"][0] < 0.02
     row = settled.prediction_rows(said[0], found["scaling"])
@@ -139,6 +163,7 @@ def test_metrics_and_what_is_refused() -> None:
         three.measured_by("macro-f1")
     with pytest.raises(UsageError, match="TL-TASK-METRIC"):
         three.measured_by("log_loss")
+    assert Classification(LABELS, metric="brier").balanced().metrics[0].name == "auroc"
     with pytest.raises(UsageError, match="a regression task has no classes to balance"):
         Regression().balanced()
 
@@ -157,6 +182,9 @@ def test_a_class_that_is_rare_is_told() -> None:
     assert "--balance" in issue.fix
     assert "--metric balanced_accuracy" in issue.fix
     assert list(imbalance(rows(torch.tensor([0] * 100 + [1] * 11 + [2] * 11)), task)) == []
+    (issue,) = imbalance(rows(torch.tensor([0] * 70 + [1] * 70 + [2] * 7)), task)
+    assert "always" not in issue.message
+    assert issue.figures == {"rows": {"most": 70, "few": 70, "some": 7}}
     sets = torch.zeros(50, 2)
     sets[:5, 0], sets[:6, 1] = 1, 1
     (issue,) = imbalance(rows(sets), Classification(["a", "b"], multi_label=True))

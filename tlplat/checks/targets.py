@@ -57,28 +57,26 @@ def imbalance(labelled: Examples, task: Task) -> Iterator[Issue]:
     several = bool(info.options.get("multi_label"))
     if not info.labels or (not several and (targets.ndim != 1 or targets.is_floating_point())):
         return
-    share = (
-        targets.double().mean(dim=0) if several else torch.bincount(targets, minlength=len(info.labels)) / len(targets)
-    )
-    shares = dict(zip(info.labels, share.tolist(), strict=True))
-    rare = {name: p for name, p in shares.items() if p * SKEWED <= (1 if several else max(shares.values()))}
+    rows = targets.sum(dim=0).long() if several else torch.bincount(targets, minlength=len(info.labels))
+    counts = dict(zip(info.labels, rows.tolist(), strict=True))
+    most = max(counts, key=counts.__getitem__)
+    whole = len(targets) if several else counts[most]
+    rare = [name for name, count in counts.items() if count * SKEWED <= whole]
     if not rare or "balance" in info.options:
         return
-    most = max(shares, key=shares.__getitem__)
-    told = (
-        "a label is predicted from a probability of 0.5 on, which these hardly reach"
-        if several
-        else f"to say {most} always is right for {int(10 * shares[most])}0 % of the rows and more"
-    )
+    tens = 10 * counts[most] // len(targets)
+    told = f"; to say {most} always is right for {tens}0 % of the rows and more" if tens >= 5 else ""
+    if several:
+        told = "; a label is predicted from a probability of 0.5 on, which these hardly reach"
     yield Issue(
         "imbalance",
         "note",
-        f"{len(rare)} of {len(shares)} {'labels stand at' if several else 'classes have'} "
+        f"{len(rare)} of {len(counts)} {'labels stand at' if several else 'classes have'} "
         f"{f'one row in {SKEWED}' if several else f'a tenth of the rows of {most}'}, or fewer: "
-        f"{', '.join(rare)}; {told}",
+        f"{', '.join(rare)}{told}",
         "where rare ones matter as much: --balance predicts as if all were equally frequent, and "
         f"--metric {'macro_f1' if several else 'balanced_accuracy'} measures that",
-        figures={"share": {name: round(p, 4) for name, p in shares.items()}},
+        figures={"rows": counts},
     )
 
 

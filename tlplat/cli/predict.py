@@ -50,7 +50,8 @@ def command(
 
     RUN is a run directory, or a model/ folder on its own. Columns: id, prediction, and what the task adds: for
     classification p(LABEL) and calibrated(LABEL) for each label, as the model says it and at the temperature that
-    validation rows asked for; for numbers low and high, the ends of a prediction interval.
+    validation rows asked for (of a run with --balance: for labels that are equally frequent, and as frequent as they
+    are; the prediction goes by the first); for numbers low and high, the ends of a prediction interval.
     """
     from tlplat.cli.progress import TerminalReporter
     from tlplat.prediction import predict, predict_stream

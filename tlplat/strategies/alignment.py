@@ -67,7 +67,10 @@ class Alignment(Behaviour):
             features = model.backbone(batch)
         if not self.source_weight:
             return features, features.new_zeros(())
-        return features, self.source_weight * self.rows.task.loss(model.head(features).float(), targets)
+        assert self.rows.source is not None
+        task = self.rows.task
+        outputs = task.among(model.head(features).float(), self.rows.source.targets)
+        return features, self.source_weight * task.loss(outputs, targets)
 
 
 def alignment_args(task: TaskInfo, backbone: BackboneInfo, source_weight: float) -> dict[str, Any]:

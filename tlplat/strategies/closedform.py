@@ -9,13 +9,13 @@ from tlplat.tasks import linear
 
 
 def nearest_mean(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (c, d) and bias (c,) of -|x - mean|^2 / (2 variance), up to what all classes share.
+    """Weight (c, d) and bias (c,) of -|x - mean|^2 / (2 variance) + log(share of the class), up to what all share.
 
     x: (n, d), y: (n, c) one-hot. Means are prototypes (Snell et al. 2017); the variance is pooled within classes.
     """
     means = _means(x, y)
     variance = ((x - y @ means).square().sum() / max(1, len(x) - y.shape[1]) / x.shape[1]).clamp(min=1e-8)
-    return means / variance, -0.5 * means.square().sum(dim=1) / variance
+    return means / variance, -0.5 * means.square().sum(dim=1) / variance + _log_shares(y)
 
 
 def discriminant(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,7 +26,11 @@ def discriminant(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     shrunk, _ = ledoit_wolf((x - y @ means).numpy(), assume_centered=True)
     covariance = torch.from_numpy(shrunk) + 1e-8 * torch.eye(x.shape[1], dtype=x.dtype)
     weight = torch.linalg.solve(covariance, means.T).T
-    return weight, -0.5 * (weight * means).sum(dim=1) + torch.log(y.mean(dim=0).clamp(min=0.5 / len(y)))
+    return weight, -0.5 * (weight * means).sum(dim=1) + _log_shares(y)
+
+
+def _log_shares(y: Tensor) -> Tensor:
+    return torch.log(y.mean(dim=0).clamp(min=0.5 / len(y)))
 
 
 def _means(x: Tensor, y: Tensor) -> Tensor:

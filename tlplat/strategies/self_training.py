@@ -56,7 +56,7 @@ class PseudoLabels(Behaviour):
         cycle = int(progress * self.cycles)
         if cycle != self.cycle:
             assert self.rows.unlabeled is not None
-            task = self.rows.task
+            task = self.rows.task.unbalanced()
             probabilities = task.decode(apply_in_batches(model, model, self.rows.unlabeled))
             self.labels, confidence = pseudo_labels(probabilities, bool(task.info().options.get("multi_label")))
             self.chosen, self.cycle = torch.nonzero(confidence >= self.threshold(cycle)).flatten(), cycle

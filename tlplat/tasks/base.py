@@ -144,7 +144,7 @@ class Task(ABC):
                 "TL-TASK-METRIC",
                 f"this {self.name} task cannot be measured by {metric!r}{did_you_mean(metric, known)}",
                 expected=", ".join(known if "metric" in options else known[:1]),
-                fix="give one of these to --metric, or leave it out",
+                fix="give one of these to --metric, or leave it out; with --balance none is of probabilities",
             )
         return type(self)(**{**options, "metric": metric})
 
@@ -163,6 +163,20 @@ class Task(ABC):
     def unbalanced(self) -> Task:
         """The task as it was before :meth:`balanced`; default: itself."""
         return self
+
+    def as_they_occur(self, evidence: Evidence) -> np.ndarray:
+        """The test rows' predictions with classes as frequent as they are; default: the predictions.
+
+        For what acts on probabilities: costs, thresholds, net benefit.
+        """
+        return evidence.predictions
+
+    def among(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Outputs as :meth:`loss` takes them for rows of another set, of which ``targets`` are all; default: the same.
+
+        Where classes count alike, with the frequencies of that set in place of those of the training rows.
+        """
+        return outputs
 
     def rebalanced(self, predictions: np.ndarray) -> np.ndarray:
         """Predictions of the :meth:`unbalanced` task, of a baseline say, as this one makes them; default: the same.

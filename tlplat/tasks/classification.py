@@ -36,10 +36,9 @@ class Classification(Task):
         metric: name of the primary metric; default auroc for two classes and multi-label, accuracy for more.
         decisions: somebody will act on the second of two labels: reports show the decision curve.
         least: errors and facts tell no count of fewer rows.
-        balance: classes count alike, however rare: predictions are those for rows among which every class, or the
-            presence and absence of every label, is equally frequent (:mod:`tlplat.tasks.priors`). ``calibrated``
-            probabilities stay those of classes as they occur. More than two classes are measured by
-            ``balanced_accuracy``, unless ``metric`` says otherwise.
+        balance: classes, or having and not having each label, count alike, however rare: predictions are those for rows
+            where they are equally frequent (:mod:`tlplat.tasks.priors`), ``calibrated`` probabilities for rows as they
+            are. More than two classes are then measured by ``balanced_accuracy``.
         prior: share of the training rows of each class, or with each label; set by ``settled`` where ``balance``.
     """
 
@@ -129,7 +128,8 @@ class Classification(Task):
         return found
 
     def balanced(self) -> Classification:
-        return Classification(**{**self.info().options, "balance": True})
+        metric = None if self.metric in (BRIER.name, LOG_LOSS.name) else self.metric
+        return Classification(**{**self.info().options, "balance": True, "metric": metric})
 
     def unbalanced(self) -> Classification:
         return Classification(**{**self.info().options, "balance": False, "prior": None})
@@ -155,6 +155,9 @@ class Classification(Task):
         if self.balance:
             bias = self._prior.added(Prior(source.options.get("prior"), self.multi_label).removed(bias))
         return weight, bias
+
+    def among(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs if self.prior is None else self._prior_of(targets).added(self._prior.removed(outputs))
 
     def rebalanced(self, predictions: np.ndarray) -> np.ndarray:
         return self._prior.removed_from(predictions)
@@ -188,6 +191,7 @@ class Classification(Task):
 
     def decision(self, outputs: Tensor, chosen: Tensor) -> Tensor:
         """The chosen label's log-odds: against all others together, or its own logit where labels stand alone."""
+        outputs = self._prior.removed(outputs)
         own = outputs.gather(1, chosen[:, None])[:, 0]
         if self.multi_label:
             return own
@@ -216,9 +220,8 @@ class Classification(Task):
 
         Args:
             z: (n, d) frozen features. y: (n,) class indices, or (n, c) in {0, 1}.
-            options: ``weight_decays`` tried (default 1e-3 ... 10), ``folds`` of the inner cross-validation (5),
-                ``standardise`` (True); the scale is folded back into weight and bias; ``toward`` (a head's weight
-                and bias) is what the decay pulls towards instead of zero, for single labels.
+            options: ``weight_decays`` tried (1e-3 ... 10), ``folds`` of the inner cross-validation (5), ``standardise``
+                (True); ``toward``: weight and bias that the decay pulls to instead of zero, for single labels.
         """
         decays = [float(d) for d in options.get("weight_decays", DECAYS)]
         folds: int | Tensor = options["fold"] if "fold" in options else int(options.get("folds", 5))
@@ -277,7 +280,7 @@ class Classification(Task):
 
     def calibration(self, evidence: Evidence) -> dict[str, Any] | None:
         """Temperature scaling, fitted on validation rows and measured on test rows, of classes as they occur."""
-        said, predictions = (self._of_evidence(evidence, p) for p in (evidence.said, evidence.predictions))
+        said, predictions = self._among_labelled(evidence).added_to(evidence.said), self.as_they_occur(evidence)
         return Calibration.of((evidence.seen, said), (evidence.targets, predictions), evidence.rows).to_json()
 
     def prediction_rows(self, decoded: np.ndarray, calibration: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -310,7 +313,7 @@ class Classification(Task):
         common = {
             "scaling": scaling,
             "roc": roc_curves(targets, predictions, self.labels, evidence.least),
-            "calibration": self._reliability(targets, self._of_evidence(evidence, predictions), evidence.least),
+            "calibration": self._reliability(targets, self.as_they_occur(evidence), evidence.least),
             "ece": scaling["ece"][0],
         }
         if self.multi_label:
@@ -329,13 +332,17 @@ class Classification(Task):
         if not self.decisions or len(self.labels) != 2:
             return {}
         rate, title = observed(evidence.targets == 1), f"Decision curve: {self.labels[1]}"
-        said = self._of_evidence(evidence, evidence.predictions)
-        return {"charts": [decision_curve(said[:, 1], rate, title, evidence.least)]}
+        return {"charts": [decision_curve(self.as_they_occur(evidence)[:, 1], rate, title, evidence.least)]}
 
-    def _of_evidence(self, evidence: Evidence, predictions: np.ndarray) -> np.ndarray:
-        """Probabilities of classes as they occur among validation rows: those of the fits differ by a row at most."""
-        shares = frequencies(evidence.seen, len(self.labels), self.least) if self.balance else None
-        return Prior(shares, self.multi_label).added_to(predictions)
+    def as_they_occur(self, evidence: Evidence) -> np.ndarray:
+        return self._among_labelled(evidence).added_to(evidence.predictions)
+
+    def _among_labelled(self, evidence: Evidence) -> Prior:
+        """What the validation rows' frequencies add; those of the rows of each fit are nearly the same."""
+        return self._prior_of(evidence.seen) if self.balance else Prior(None, self.multi_label)
+
+    def _prior_of(self, targets: np.ndarray | Tensor) -> Prior:
+        return Prior(frequencies(targets, len(self.labels), self.least), self.multi_label)
 
 
 @hookimpl

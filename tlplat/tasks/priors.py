@@ -24,15 +24,18 @@ LEAST_ROWS = 0.5
 def frequencies(targets: np.ndarray | Tensor, labels: int, least: int = 1) -> list[float]:
     """Share of the rows of each class (n,), or with each label (n, ``labels``) in {0, 1}; never 0 or 1.
 
-    Where ``least`` hides counts of fewer rows, shares are of counts in whole multiples of it, and of one at least.
+    Where ``least`` hides counts of fewer rows, no share is that of fewer, and what it adds to a logit is rounded to
+    tenths, so that the others do not tell it.
     """
     y = np.asarray(targets)
-    counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=labels)
-    smallest, rows = LEAST_ROWS, max(len(y), 1)
+    several, rows = y.ndim == 2, max(len(y), 1)
+    counts = y.sum(axis=0, dtype=np.float64) if several else np.bincount(y, minlength=labels).astype(np.float64)
+    smallest = min(max(LEAST_ROWS, least if least > 1 else 0), rows / 2)
+    shares = np.clip(counts, smallest, rows - smallest) / rows
     if least > 1:
-        counts, smallest = np.maximum(least * np.round(counts / least), least), least
-        rows = counts.sum() if y.ndim == 1 else max(least * round(rows / least), 2 * least)
-    found: list[float] = (np.clip(counts, smallest, max(rows - smallest, smallest)) / rows).tolist()
+        added = np.round(Prior(shares, several).logits, 1)
+        shares = 1 / (1 + np.exp(-added)) if several else np.exp(np.minimum(added, -0.1))
+    found: list[float] = shares.tolist()
     return found
 
 
@@ -44,7 +47,7 @@ class Prior:
         shares: the frequencies; None adds nothing.
     """
 
-    shares: Sequence[float] | None
+    shares: Sequence[float] | np.ndarray | None
     multi_label: bool
 
     @property

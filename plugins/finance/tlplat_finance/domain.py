@@ -185,7 +185,8 @@ class FinanceDomain(Domain):
             if len(labels) != 2 or evidence.targets.ndim != 1:
                 return {}
             bad = evidence.targets == 1
-            return scoring.closer_look(bad, evidence.predictions[:, 1], target.preprocess["cost_ratio"], labels[1])
+            said = target.task.as_they_occur(evidence)
+            return scoring.closer_look(bad, said[:, 1], target.preprocess["cost_ratio"], labels[1])
         table = table_of(target.test.inputs)
         middle = target.task.info().options["quantiles"].index(0.5)
         median = evidence.predictions[:, 0, middle]
