@@ -17,6 +17,7 @@ from tlplat.domain import DataOptions
 from tlplat.errors import DataError, ModelError
 from tlplat.model import SourceModel
 from tlplat.plan import Ref
+from tlplat.tasks.base import Evidence
 from tlplat.tasks.classification import Classification
 
 
@@ -51,6 +52,20 @@ def test_baselines_are_better_than_a_guess(context, source):
         assert 0.75 < made.task.metrics[0](made.test.targets.numpy(), said)[0] < 0.9
         assert baseline.parameters() > 0
         assert baseline.inference_cost() > 0
+
+
+def test_costs_are_of_risks_as_they_are_where_classes_count_alike(context, source):
+    made = FinanceDomain().target(FinanceOptions(), DataOptions(), source, context)
+    y, seen = made.test.targets.numpy(), made.pool.targets.numpy()
+    risk = np.random.default_rng(0).beta(2, 4, len(y))
+    said = np.stack([1 - risk, risk], axis=1)
+    evidence = Evidence(y, said, seen, np.full((len(seen), 2), 0.5), len(seen))
+    plain = FinanceDomain().detail(made, evidence)
+    alike = made.task.balanced()
+    moved = replace(evidence, predictions=alike.settled(made.pool.targets).rebalanced(said))
+    assert moved.predictions[:, 1].mean() > risk.mean() + 0.05
+    found = FinanceDomain().detail(replace(made, task=alike), moved)
+    np.testing.assert_allclose(found["tables"][0]["rows"], plain["tables"][0]["rows"], rtol=1e-6)
 
 
 def test_a_source_of_the_other_task_is_refused(context, source):
