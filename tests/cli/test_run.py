@@ -236,3 +236,25 @@ class TestRun:
         Path("live.toml").write_text("\n".join(live), encoding="utf-8")
         origins = tlplat("config", "show", "-c", "live.toml", "--json").document["origins"]
         assert {origins[k] for k in ("seeds", "train.batch_size", "options.size")} == {"file live.toml"}
+
+    def test_init_writes_what_flags_say(self, tlplat):
+        said = (
+            "--strategy",
+            "full_ft,lora",
+            "--labels",
+            "40",
+            "--balance",
+            "--shift",
+            "0.5",
+            "--set",
+            "train.epochs=5",
+        )
+        assert tlplat("config", "init", "--domain", "toy", *said, "-o", "run.toml").code == 0
+        shown = tlplat("config", "show", "-c", "run.toml", "--json").document
+        named = {key for key, origin in shown["origins"].items() if origin == "file run.toml"}
+        assert named == {"domain", "strategies", "labels", "balance", "train.epochs", "options.shift"}
+        config = shown["config"]
+        assert (config["strategies"], config["labels"], config["balance"]) == (["full_ft", "lora"], 40, True)
+        assert (config["train"]["epochs"], config["options"]["shift"]) == (5, 0.5)
+        outcome = tlplat("config", "init", "--labels", "40")
+        assert (outcome.code, "--domain" in outcome.err) == (2, True)

@@ -14,8 +14,17 @@ from tlplat.errors import UsageError
 
 EPILOG = """\b
 Examples:
-  tlplat config init > run.toml
+  tlplat config init --domain genomics > run.toml
   tlplat config show -c run.toml --set train.epochs=5
+"""
+
+
+SAID = ("flag", "--set", "file", "environment")
+"""What the origin of a value that the user gave begins with."""
+INIT_EPILOG = """\b
+Examples:
+  tlplat config init -o run.toml
+  tlplat config init --domain genomics --data train.fasta --labels 64 --balance -o run.toml
 """
 
 
@@ -36,14 +45,21 @@ def show(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     emit(document, as_json, ("key", "value", "from"), config_rows(found))
 
 
-@command.command("init", epilog="\b\nExamples:\n  tlplat config init --domain genomics -o run.toml")
-@click.option("--domain", help="Add the options of this domain.")
+@command.command("init", cls=DomainCommand, epilog=INIT_EPILOG)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there, not to stdout.")
-def init(domain: str | None, output: Path | None) -> None:
-    """Print a configuration file with every key, explained and commented out."""
+@click.pass_context
+def init(ctx: click.Context, /, output: Path | None, **given: Any) -> None:
+    """Print a configuration file with every key, explained: what flags say is set, the rest is commented out.
+
+    Takes the flags of `tlplat run`; without any, a file to fill in.
+    """
     from tlplat.cli.template import template
 
-    text = template(domain)
+    if any(value not in (None, ()) for value in given.values()):
+        found = resolved(ctx, given)
+        text = template(found.config, [key for key, origin in found.origins.items() if origin.startswith(SAID)])
+    else:
+        text = template()
     if output is None:
         click.echo(text, nl=False)
         return
