@@ -250,6 +250,24 @@ def test_self_training_uses_only_rows_over_the_threshold(toy):
     assert nobody.step_loss(model) is None
 
 
+def test_where_classes_count_alike_losses_are_of_rows_as_they_are(toy):
+    """Pseudo-labels of the model as it stands, and source rows at the frequencies of the source."""
+    rows, model = lent(toy), model_of(toy).eval()
+    alike = dataclasses.replace(rows, task=TASK.balanced().settled(torch.tensor([0] * 9 + [1])))
+    said, coral = PseudoLabels(0.5, 0.5, 1, 1.0), Coral("source", 1.0, 1.0)
+    said.lend(alike)
+    coral.lend(alike)
+    with torch.no_grad():
+        said.begin_step(model, 0, 0.0)
+        assert torch.equal(said.labels, model(rows.unlabeled.tensor).argmax(dim=1))
+        assert (alike.task.decode(model(rows.unlabeled.tensor)).argmax(axis=1) != said.labels.numpy()).any()
+        coral.begin_step(model, 0, 0.0)
+        x, targets = rows.source_batch(0, torch.device("cpu"))
+        shares = torch.bincount(rows.source.targets) / len(rows.source)
+        moved = model(x) - torch.tensor([0.9, 0.1]).log() + shares.log()
+        torch.testing.assert_close(coral.streams(model)[1], TASK.loss(moved, targets))
+
+
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("stop", [9, 33])
 def test_a_trial_killed_and_resumed_is_bitwise_the_same(registry, tmp_path, name, stop):

@@ -32,14 +32,11 @@ SKEWED = 10
 
 def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
     """Classes with few labelled rows; labels that few rows have, or lack, where rows have any number."""
-    info, targets = task.info(), labelled.targets
+    info, rows = task.info(), _rows_of_each(labelled, task)
     several = bool(info.options.get("multi_label"))
-    if not info.labels or (not several and (targets.ndim != 1 or targets.is_floating_point())):
-        return
-    with_it = targets.sum(dim=0).long() if several else torch.bincount(targets, minlength=len(info.labels))
-    counts = torch.minimum(with_it, len(targets) - with_it) if several else with_it
     few = max(FEW, info.options.get("least", 1))
-    small = {name: count for name, count in zip(info.labels, counts.tolist(), strict=True) if count < few}
+    counts = {name: min(n, len(labelled) - n) if several else n for name, n in rows.items()}
+    small = {name: count for name, count in counts.items() if count < few}
     what = "labels have, or lack," if several else "classes have"
     if small:
         yield Issue(
@@ -53,18 +50,16 @@ def small_classes(labelled: Examples, task: Task) -> Iterator[Issue]:
 
 def imbalance(labelled: Examples, task: Task) -> Iterator[Issue]:
     """A class of which there are many times as many rows as of another; labels that hardly a row has."""
-    info, targets = task.info(), labelled.targets
-    several = bool(info.options.get("multi_label"))
-    if not info.labels or (not several and (targets.ndim != 1 or targets.is_floating_point())):
+    options, counts = task.info().options, _rows_of_each(labelled, task)
+    if not counts or "balance" in options:
         return
-    rows = targets.sum(dim=0).long() if several else torch.bincount(targets, minlength=len(info.labels))
-    counts = dict(zip(info.labels, rows.tolist(), strict=True))
+    several = bool(options.get("multi_label"))
     most = max(counts, key=counts.__getitem__)
-    whole = len(targets) if several else counts[most]
+    whole = len(labelled) if several else counts[most]
     rare = [name for name, count in counts.items() if count * SKEWED <= whole]
-    if not rare or "balance" in info.options:
+    if not rare:
         return
-    tens = 10 * counts[most] // len(targets)
+    tens = 10 * counts[most] // len(labelled)
     told = f"; to say {most} always is right for {tens}0 % of the rows and more" if tens >= 5 else ""
     if several:
         told = "; a label is predicted from a probability of 0.5 on, which these hardly reach"
@@ -78,6 +73,16 @@ def imbalance(labelled: Examples, task: Task) -> Iterator[Issue]:
         f"--metric {'macro_f1' if several else 'balanced_accuracy'} measures that",
         figures={"rows": counts},
     )
+
+
+def _rows_of_each(labelled: Examples, task: Task) -> dict[str, int]:
+    """Labelled rows of each class, or with each label; empty where the task has neither."""
+    info, targets = task.info(), labelled.targets
+    several = bool(info.options.get("multi_label"))
+    if not info.labels or (not several and (targets.ndim != 1 or targets.is_floating_point())):
+        return {}
+    counts = targets.sum(dim=0).long() if several else torch.bincount(targets, minlength=len(info.labels))
+    return dict(zip(info.labels, counts.tolist(), strict=True))
 
 
 def label_errors(labelled: Examples, features: Tensor, task: Task) -> Iterator[Issue]:

@@ -8,6 +8,7 @@ import click
 
 from tlplat.cli.domaincommand import DomainCommand, resolved
 from tlplat.cli.faults import ToldError
+from tlplat.cli.flags import OF_A_SEARCH
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.output import emit_json, json_option
 from tlplat.cli.progress import TerminalReporter
@@ -23,19 +24,7 @@ Examples:
 A run looks at its labelled rows in the same way first, and keeps what it finds in data/quality.json and the
 report. Nothing is changed; with `--clean` a run leaves copies and doubtful labels out of training.
 """
-NOT_OF_A_CHECK = (
-    "strategies",
-    "seeds",
-    "seed",
-    "out",
-    "jobs",
-    "require",
-    "budget",
-    "data.unlabeled",
-    "clean",
-    "metric",
-    "balance",
-)
+NOT_OF_A_CHECK = (*OF_A_SEARCH, "seed", "metric", "balance")
 
 
 @click.command(

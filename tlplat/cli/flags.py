@@ -25,6 +25,10 @@ SCALARS: Mapping[Any, click.ParamType[Any]] = {
 }
 
 
+OF_A_SEARCH = ("strategies", "seeds", "out", "jobs", "require", "budget", "data.unlabeled", "clean")
+"""Keys of a run that mean nothing to commands which look at data or sources and search for no strategy."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """How a field's annotation is typed on a command line; ``many`` where the flag may be repeated."""

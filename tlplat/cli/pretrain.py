@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tlplat.cli.domaincommand import DomainCommand, resolved
+from tlplat.cli.flags import OF_A_SEARCH
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.listing import write_fields
 from tlplat.cli.output import emit_json, json_option
@@ -20,22 +21,7 @@ Examples:
   tlplat sources my-source
   tlplat run --domain genomics --source my-source --data target.fasta --labels-from header
 """
-NOT_OF_PRETRAINING = (
-    "source",
-    "strategies",
-    "labels",
-    "seeds",
-    "data_seed",
-    "out",
-    "jobs",
-    "device",
-    "require",
-    "budget",
-    "data.unlabeled",
-    "clean",
-    "metric",
-    "balance",
-)
+NOT_OF_PRETRAINING = (*OF_A_SEARCH, "source", "labels", "data_seed", "device", "metric", "balance")
 """Keys of a run that mean nothing here."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tlplat.cli.domaincommand import DomainCommand, resolved
+from tlplat.cli.flags import OF_A_SEARCH
 from tlplat.cli.group import COMMANDS
 from tlplat.cli.output import emit_json, json_option, write_table
 from tlplat.cli.progress import TerminalReporter
@@ -23,8 +24,6 @@ Probe and own head are held out and in the task's metric; the order goes by the 
 other scores higher is better: they compare sources on the same rows, and say little on their own. ORDER AGREES
 is Kendall's tau-b of each score with the order of the sources.
 """
-NOT_OF_A_RANKING = ("strategies", "seeds", "out", "jobs", "require", "budget", "data.unlabeled", "clean")
-"""Keys of a run that change no score."""
 HEADS: Mapping[str, str] = {
     "probe": "probe",
     "zero_shot": "own head",
@@ -38,7 +37,7 @@ HEADS: Mapping[str, str] = {
 }
 
 
-@click.command("rank", cls=DomainCommand, without=NOT_OF_A_RANKING, short_help=COMMANDS["rank"], epilog=EPILOG)
+@click.command("rank", cls=DomainCommand, without=OF_A_SEARCH, short_help=COMMANDS["rank"], epilog=EPILOG)
 @click.option("--quiet", is_flag=True, help="No progress; warnings remain.")
 @json_option
 @click.pass_context

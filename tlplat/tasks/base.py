@@ -144,7 +144,7 @@ class Task(ABC):
                 "TL-TASK-METRIC",
                 f"this {self.name} task cannot be measured by {metric!r}{did_you_mean(metric, known)}",
                 expected=", ".join(known if "metric" in options else known[:1]),
-                fix="give one of these to --metric, or leave it out; with --balance none is of probabilities",
+                fix="give one of these to --metric, or leave it out",
             )
         return type(self)(**{**options, "metric": metric})
 

@@ -152,9 +152,7 @@ class Classification(Task):
 
     def adopt_head(self, weight: Tensor, bias: Tensor, source: TaskInfo) -> tuple[Tensor, Tensor]:
         """The source's linear head; where classes count alike, as if they had done so in the source."""
-        if self.balance:
-            bias = self._prior.added(Prior(source.options.get("prior"), self.multi_label).removed(bias))
-        return weight, bias
+        return weight, self._prior.added(bias)
 
     def among(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs if self.prior is None else self._prior_of(targets).added(self._prior.removed(outputs))
